@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/call.c - running one callback in Python, on the Orthanc thread that waits
+ *
+ * Here:      which lane, the private stack, the exchange, and what became of it.
+ * Elsewhere: see call.h.
+ *
+ * The frames before opb_stack_run() are on the small stack of an HTTP thread: they hold
+ * nothing large.
+ */
+#include "call.h"
+
+#include "config.h"
+#include "handles.h"
+#include "invocation.h"
+#include "log.h"
+#include "stack.h"
+
+#include "protocol/sockets.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEATH_WAIT_MS    200u /* for the pool to say why a host ended */
+#define TEXT_BYTES       512u
+#define FAULT_TEXT_BYTES 4096u
+
+/* What a thread is inside of, innermost. */
+struct level {
+    struct opb_session *session;
+    struct opb_lane *lane;
+    enum opb_call_index kind; /* OPB_CALL_COUNT: a service lane */
+    const struct level *outer;
+};
+
+static __thread const struct level *innermost;
+static __thread uint32_t depth; /* callbacks; a service lane is none */
+static __thread bool is_own_thread;
+
+uint32_t
+opb_call_depth(void)
+{
+    return depth;
+}
+
+bool
+opb_call_is_inside(enum opb_call_index kind)
+{
+    for (const struct level *level = innermost; level != NULL; level = level->outer) {
+        if (level->kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+opb_call_is_own_thread(void)
+{
+    return is_own_thread;
+}
+
+void
+opb_call_mark_own_thread(void)
+{
+    is_own_thread = true;
+}
+
+/* What serve() needs: whose call it is part of. */
+struct server {
+    struct opb_session *session;
+    struct opb_message *message;
+    uint64_t deadline_ms;
+};
+
+static enum opb_status
+serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
+{
+    struct server *server = context;
+
+    return opb_invocation_run(server->session, lane, frame, server->message,
+                              server->deadline_ms);
+}
+
+/* Reads the response of a call. Copies the text of a fault to text. */
+static enum opb_outcome
+read_response(struct opb_lane *lane, struct opb_frame *response,
+              const struct opb_call_io *io, char *text, size_t capacity)
+{
+    enum opb_fault fault = OPB_FAULT_PROTOCOL;
+    const char *fault_text = "";
+    struct opb_reader reader;
+
+    if (opb_frame_fault(response, &fault, NULL, &fault_text)) {
+        (void)snprintf(text, capacity, "%s", fault_text);
+        return fault == OPB_FAULT_RAISED     ? OPB_CALL_RAISED
+               : fault == OPB_FAULT_ENCODING ? OPB_CALL_ENCODING
+                                             : OPB_CALL_FAILED;
+    }
+    opb_frame_result(response, &reader);
+    if (io->result != NULL) {
+        io->result(&reader, io->context);
+    }
+    else {
+        opb_read_skip(&reader);
+    }
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        opb_lane_fail(lane, OPB_BAD_FRAME, "the result of a call has the wrong type");
+        (void)snprintf(text, capacity, "%s", opb_lane_failure(lane));
+        return OPB_CALL_DIED;
+    }
+    return OPB_CALL_DONE;
+}
+
+static enum opb_outcome
+failed_exchange(struct opb_lane *lane, enum opb_status status, char *text, size_t capacity)
+{
+    if (status == OPB_TOO_LARGE && opb_lane_status(lane) == OPB_OK) {
+        (void)snprintf(text, capacity, "calls are nested too deeply");
+        return OPB_CALL_FAILED;
+    }
+    if (opb_lane_status(lane) ==
+        OPB_OK) { /* the response may still come: no longer usable */
+        opb_lane_fail(lane, status, opb_status_text(status));
+    }
+    (void)snprintf(text, capacity, "%s",
+                   opb_lane_failure(lane)[0] != '\0' ? opb_lane_failure(lane)
+                                                     : opb_status_text(status));
+    return status == OPB_LATE ? OPB_CALL_LATE : OPB_CALL_DIED;
+}
+
+/* Packs, exchanges and reads, with two messages: the request stays whole while SDK calls
+ * are being answered. */
+static enum opb_outcome
+exchange(struct opb_session *session, struct opb_lane *lane, const struct opb_call_io *io,
+         uint64_t deadline_ms, char *text, size_t capacity)
+{
+    struct opb_message *request = opb_session_message(session);
+    struct server server = {.session = session,
+                            .message = opb_session_message(session),
+                            .deadline_ms = deadline_ms};
+    enum opb_outcome outcome = OPB_CALL_FAILED;
+    struct opb_frame *response = NULL;
+    enum opb_status status;
+
+    if (request == NULL || server.message == NULL) {
+        (void)snprintf(text, capacity, "%s", opb_status_text(OPB_NO_MEMORY));
+        goto give_back;
+    }
+    io->pack(request, session, io->context);
+    status = opb_message_status(request);
+    if (status != OPB_OK) {
+        (void)snprintf(text, capacity, "its arguments cannot be sent: %s",
+                       opb_status_text(status));
+    }
+    else {
+        status = opb_exchange(lane, request, serve, &server, deadline_ms, &response);
+        outcome = status == OPB_OK ? read_response(lane, response, io, text, capacity)
+                                   : failed_exchange(lane, status, text, capacity);
+    }
+    opb_frame_free(response);
+    if (io->finish != NULL) {
+        io->finish(session, io->context);
+    }
+
+give_back:
+    opb_session_message_back(session, server.message);
+    opb_session_message_back(session, request);
+    return outcome;
+}
+
+struct job {
+    struct opb_node *node;
+    struct opb_session *session; /* given (run_on), or acquired */
+    struct opb_lane *lane;
+    enum opb_call_index kind;
+    const struct opb_call_io *io;
+    const char *what;
+    uint64_t deadline_ms;
+    char *text;
+    size_t text_capacity;
+    enum opb_outcome outcome;
+};
+
+/* Runs a job on its lane, and makes the lane the one of the thread meanwhile. */
+static void
+run_on_lane(struct job *job, char *text, size_t capacity)
+{
+    struct level level = {
+        .session = job->session, .lane = job->lane, .kind = job->kind, .outer = innermost};
+
+    innermost = &level;
+    depth++;
+    job->outcome =
+        exchange(job->session, job->lane, job->io, job->deadline_ms, text, capacity);
+    depth--;
+    innermost = level.outer;
+}
+
+/* "was killed by signal 9 (Killed)", or why the lane broke. */
+static void
+log_lost(const struct job *job, const char *text)
+{
+    long pid = (long)opb_session_pid(job->session);
+    char death[TEXT_BYTES];
+
+    if (opb_lane_status(job->lane) == OPB_GONE &&
+        opb_session_wait_death(job->session, opb_deadline_ms(DEATH_WAIT_MS))) {
+        opb_session_death(job->session, death, sizeof(death));
+        opb_log_error("The host (pid %ld) %s during the %s; this call has failed", pid,
+                      death, job->what);
+    }
+    else {
+        opb_log_error("The connection to the host (pid %ld) was lost during the %s: %s; "
+                      "this call has failed",
+                      pid, job->what, text);
+    }
+}
+
+static void
+log_outcome(const struct job *job, const char *text)
+{
+    switch (job->outcome) {
+    case OPB_CALL_DONE:
+    case OPB_CALL_RAISED: /* the host has logged the traceback */
+        break;
+    case OPB_CALL_ENCODING:
+        opb_log_error("Cannot create a Python string, check that the string is properly "
+                      "encoded using UTF-8");
+        break;
+    case OPB_CALL_FAILED:
+        opb_log_error("The %s could not be run: %s", job->what, text);
+        break;
+    case OPB_CALL_DIED:
+        log_lost(job, text);
+        break;
+    case OPB_CALL_LATE:
+        opb_log_error(
+            "The %s has not returned in time; its result, if one comes, is ignored",
+            job->what);
+        break;
+    case OPB_CALL_NO_HOST:
+        opb_log_error("The %s was not run: no host was ready within Python.QueueTimeout. "
+                      "Earlier lines say why the last one ended",
+                      job->what);
+        break;
+    }
+}
+
+static bool
+is_refused(struct job *job)
+{
+    if (job->io->check == NULL || job->io->check(job->session, job->io->context)) {
+        return false;
+    }
+    job->outcome = OPB_CALL_FAILED;
+    return true;
+}
+
+/* A call on the lane that the thread is in. */
+static void
+run_nested(void *argument)
+{
+    struct job *job = argument;
+    char text[FAULT_TEXT_BYTES];
+
+    text[0] = '\0';
+    if (!is_refused(job)) {
+        run_on_lane(job, text, sizeof(text));
+        log_outcome(job, text);
+    }
+}
+
+static void
+run_top_level(void *argument)
+{
+    struct job *job = argument;
+    uint64_t queue_ms = opb_deadline_ms(job->node->config->queue_timeout_ms);
+    char text[FAULT_TEXT_BYTES];
+    enum opb_status status;
+
+    text[0] = '\0';
+    status = opb_lane_acquire(job->node, &job->session, &job->lane,
+                              queue_ms < job->deadline_ms ? queue_ms : job->deadline_ms);
+    if (status != OPB_OK) {
+        job->outcome = status == OPB_NO_MEMORY ? OPB_CALL_FAILED : OPB_CALL_NO_HOST;
+        log_outcome(job, opb_status_text(status));
+        return;
+    }
+    if (!is_refused(job)) {
+        run_on_lane(job, text, sizeof(text));
+        log_outcome(job, text);
+    }
+    opb_lane_release(&job->session, &job->lane);
+}
+
+static bool
+is_usable(const struct level *level)
+{
+    return level != NULL && opb_lane_status(level->lane) == OPB_OK &&
+           !opb_session_is_dead(level->session);
+}
+
+enum opb_outcome
+opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_call_io *io,
+             const char *what, uint64_t deadline_ms)
+{
+    struct job job = {.node = node,
+                      .kind = kind,
+                      .io = io,
+                      .what = what,
+                      .deadline_ms = deadline_ms,
+                      .outcome = OPB_CALL_FAILED};
+    enum opb_status status;
+
+    if (node == NULL) {
+        return OPB_CALL_NO_HOST;
+    }
+    if (is_usable(innermost) && opb_session_node(innermost->session) == node) {
+        job.session = innermost->session;
+        job.lane = innermost->lane;
+        status = opb_stack_run(run_nested, &job);
+    }
+    else {
+        status = opb_stack_run(run_top_level, &job);
+    }
+    if (status != OPB_OK) {
+        log_outcome(&job, "there is no memory for its stack");
+    }
+    return job.outcome;
+}
+
+static void
+run_given(void *argument)
+{
+    struct job *job = argument;
+    char text[FAULT_TEXT_BYTES];
+
+    text[0] = '\0';
+    run_on_lane(job, text, sizeof(text));
+    if (job->text != NULL) {
+        (void)snprintf(job->text, job->text_capacity, "%s", text);
+    }
+}
+
+enum opb_outcome
+opb_call_run_on(struct opb_session *session, struct opb_lane *lane,
+                enum opb_call_index kind, const struct opb_call_io *io,
+                uint64_t deadline_ms, char *text, size_t text_capacity)
+{
+    struct job job = {.node = opb_session_node(session),
+                      .session = session,
+                      .lane = lane,
+                      .kind = kind,
+                      .io = io,
+                      .deadline_ms = deadline_ms,
+                      .text = text_capacity > 0 ? text : NULL,
+                      .text_capacity = text_capacity,
+                      .outcome = OPB_CALL_FAILED};
+
+    if (job.text != NULL) {
+        job.text[0] = '\0';
+    }
+    if (opb_stack_run(run_given, &job) != OPB_OK && job.text != NULL) {
+        (void)snprintf(job.text, text_capacity, "there is no memory for its stack");
+    }
+    return job.outcome;
+}
+
+struct service {
+    struct opb_session *session;
+    struct opb_lane *lane;
+};
+
+static void
+serve_lane(void *argument)
+{
+    const struct service *service = argument;
+    struct level level = {.session = service->session,
+                          .lane = service->lane,
+                          .kind = OPB_CALL_COUNT,
+                          .outer = innermost};
+    struct server server = {.session = service->session,
+                            .message = opb_session_message(service->session),
+                            .deadline_ms = OPB_FOREVER};
+    enum opb_status status = server.message != NULL ? OPB_OK : OPB_NO_MEMORY;
+
+    innermost = &level;
+    while (status == OPB_OK) {
+        struct opb_frame *frame = NULL;
+
+        status = opb_lane_receive(service->lane, &frame, OPB_FOREVER);
+        if (status == OPB_OK && opb_frame_type(frame) == OPB_RESPONSE) {
+            opb_lane_fail(service->lane, OPB_BAD_FRAME,
+                          "the host answers what nobody asked");
+            status = OPB_BAD_FRAME;
+        }
+        else if (status == OPB_OK) {
+            status = serve(&server, service->lane, frame);
+        }
+        opb_frame_free(frame);
+    }
+    innermost = level.outer;
+    opb_session_message_back(service->session, server.message);
+    if (status != OPB_GONE) {
+        opb_log_error("A service lane of the host (pid %ld) is closed: %s",
+                      (long)opb_session_pid(service->session),
+                      opb_lane_failure(service->lane)[0] != '\0'
+                          ? opb_lane_failure(service->lane)
+                          : opb_status_text(status));
+    }
+}
+
+void
+opb_call_serve_service_lane(struct opb_session *session, struct opb_lane *lane)
+{
+    struct service service = {.session = session, .lane = lane};
+
+    if (opb_stack_run(serve_lane, &service) != OPB_OK) {
+        opb_log_error(
+            "A service lane of the host (pid %ld) is closed: there is no memory for "
+            "its stack",
+            (long)opb_session_pid(session));
+    }
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/callback_change.c - Orthanc's change notifications
+ *
+ * They are only put into the queue (events.c). The one that Orthanc stops is different: the
+ * server works until we return from it, and not for long after.
+ */
+#include "events.h"
+#include "invocation.h"
+#include "log.h"
+#include "routes.h"
+
+#include "protocol/sockets.h"
+
+#define DRAIN_MS 10000u /* for SDK calls of the script's threads that run at the stop */
+
+/* From here on no thread of ours may begin what needs the server. */
+static void
+stop_serving(struct opb_node *node)
+{
+    if (opb_node_phase(node) < OPB_PHASE_STOPPED) {
+        opb_node_set_phase(node, OPB_PHASE_STOPPED);
+    }
+    if (!opb_invocations_drain(node, opb_deadline_ms(DRAIN_MS))) {
+        opb_log_warning(
+            "Orthanc stops while a thread of the Python script is in an SDK call "
+            "that has taken more than %u seconds",
+            DRAIN_MS / 1000u);
+    }
+}
+
+OrthancPluginErrorCode
+opb_callback_change(OrthancPluginChangeType change, OrthancPluginResourceType resource_type,
+                    const char *resource_id)
+{
+    struct opb_node *node = opb_node_current();
+
+    if (node == NULL) {
+        return OrthancPluginErrorCode_Success;
+    }
+    if (opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX)) {
+        opb_events_push(node->events, change, resource_type, resource_id);
+    }
+    if (change == OrthancPluginChangeType_OrthancStopped) {
+        stop_serving(node);
+    }
+    return OrthancPluginErrorCode_Success; /* anything else would end Orthanc */
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/config.h - the configuration keys of the bridge
+ *
+ * Here:      reading and checking "PythonScript", "PythonVerbose" and the "Python" section
+ *            of Orthanc's configuration, refusing what is wrong by key, value and what is
+ *            allowed.
+ * Elsewhere: acting on it. docs/configuration.md lists the keys.
+ */
+#ifndef OPB_CONFIG_H
+#define OPB_CONFIG_H
+
+#include "protocol/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct opb_config {
+    char *script;       /* as configured; NULL: scripting is disabled */
+    char *script_path;  /* absolute */
+    bool verbose;       /* PythonVerbose or Python.Verbose */
+    bool memory_usage;  /* Python.DisplayMemoryUsage */
+    bool allow_threads; /* Python.AllowThreads: read and checked, has no effect */
+    char *worker;       /* Python.Worker: the daemon's executable, or NULL */
+    char *
+        runtime_dir; /* Python.RuntimeDirectory: parent of the private directory, or NULL */
+    char *pool;      /* Python.Pool: socket of a shared pool, or NULL (managed) */
+    bool late_routes;          /* Python.LateRoutes */
+    uint32_t queue_timeout_ms; /* Python.QueueTimeout (seconds, 10) */
+    uint32_t start_timeout_ms; /* Python.StartTimeout (seconds, 60): the worker itself, not
+                                  the script */
+    uint32_t
+        stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
+};
+
+/* Parses Orthanc's configuration (JSON text): keys, types, ranges. Gives *out, whose
+ * script_path is NULL so far. On failure message holds one sentence for the log, and
+ * OPB_REFUSED is returned (or OPB_NO_MEMORY). */
+OPB_MUST_CHECK enum opb_status opb_config_parse(struct opb_config **out, const char *json,
+                                                char *message, size_t capacity);
+/* Checks the script of a configuration that names one, and completes script_path.
+ * Failures as above. */
+OPB_MUST_CHECK enum opb_status opb_config_find_script(struct opb_config *config,
+                                                      char *message, size_t capacity);
+void opb_config_free(struct opb_config *config); /* NULL is fine */
+
+#endif

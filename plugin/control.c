@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/control.c - the control connection of a node to its pool
+ *
+ * Here:      see control.h.
+ * Elsewhere: frames (protocol/lane.h), what the news lead to (supervise.c).
+ */
+#include "plugin/control.h"
+
+#include "plugin/log.h"
+#include "protocol/handshake.h"
+#include "protocol/sockets.h"
+#include "protocol/words.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_REASON_BYTES    256u
+#define MAX_FRAMES_PER_TURN 64
+#define DETACH_MSGID        UINT32_MAX /* far from those of opb_exchange() */
+
+struct opb_control {
+    struct opb_lane *lane;
+    struct opb_message *message;
+    const struct opb_control_news *news;
+    bool is_detaching;
+    bool is_detached;
+};
+
+/* The pool's words, fit for one log line. */
+static void
+copy_line(char *out, size_t capacity, const char *text)
+{
+    size_t i;
+
+    for (i = 0; text[i] != '\0' && i + 1 < capacity; i++) {
+        out[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i];
+    }
+    out[i] = '\0';
+}
+
+static void
+serve_log(struct opb_reader *reader)
+{
+    uint64_t level = opb_read_uint(reader, OPB_LOG_INFO);
+    const char *text = opb_read_cstr(reader, false);
+    char line[1024];
+
+    if (opb_reader_finish(reader) != OPB_OK) {
+        return;
+    }
+    copy_line(line, sizeof(line), text);
+    switch ((enum opb_log_level)level) {
+    case OPB_LOG_ERROR:
+        opb_log_error("Worker: %s", line);
+        break;
+    case OPB_LOG_WARNING:
+        opb_log_warning("Worker: %s", line);
+        break;
+    case OPB_LOG_INFO:
+        opb_log_info("Worker: %s", line);
+        break;
+    }
+}
+
+static void
+serve_died(struct opb_control *control, struct opb_reader *reader)
+{
+    uint32_t host = (uint32_t)opb_read_uint(reader, UINT32_MAX);
+    pid_t pid = (pid_t)opb_read_uint(reader, INT32_MAX);
+    const char *reason = opb_read_cstr(reader, false);
+    char line[MAX_REASON_BYTES];
+
+    if (opb_reader_finish(reader) == OPB_OK) {
+        copy_line(line, sizeof(line), reason);
+        control->news->host_died(control->news->context, host, pid, line);
+    }
+}
+
+static void
+serve_started(struct opb_control *control, struct opb_reader *reader)
+{
+    uint32_t host = (uint32_t)opb_read_uint(reader, UINT32_MAX);
+    pid_t pid = (pid_t)opb_read_uint(reader, INT32_MAX);
+
+    if (opb_reader_finish(reader) == OPB_OK) {
+        control->news->host_started(control->news->context, host, pid);
+    }
+}
+
+/* The answer to DETACH, the one request that nobody waits for on the lane. */
+static enum opb_status
+serve_detached(struct opb_control *control, struct opb_frame *frame)
+{
+    if (!control->is_detaching || opb_frame_msgid(frame) != DETACH_MSGID ||
+        opb_frame_fault(frame, NULL, NULL, NULL)) {
+        opb_lane_fail(control->lane, OPB_BAD_FRAME, "the pool answered out of turn");
+        return OPB_BAD_FRAME;
+    }
+    control->is_detaching = false;
+    control->is_detached = true;
+    return OPB_OK;
+}
+
+/* An opb_serve_fn. */
+static enum opb_status
+serve_frame(void *context, struct opb_lane *lane, struct opb_frame *frame)
+{
+    struct opb_control *control = context;
+    struct opb_reader reader;
+
+    if (opb_frame_type(frame) != OPB_NOTIFY) {
+        opb_lane_fail(lane, OPB_BAD_FRAME, "the pool asked the node something");
+        return OPB_BAD_FRAME;
+    }
+    opb_frame_params(frame, &reader);
+    switch (opb_frame_method(frame)) {
+    case OPB_CONTROL_HOST_STARTED:
+        serve_started(control, &reader);
+        break;
+    case OPB_CONTROL_HOST_DIED:
+        serve_died(control, &reader);
+        break;
+    case OPB_CONTROL_LOG:
+        serve_log(&reader);
+        break;
+    default:
+        opb_lane_fail(lane, OPB_BAD_FRAME, "the pool sent an unknown notification");
+        return OPB_BAD_FRAME;
+    }
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        opb_lane_fail(lane, OPB_BAD_FRAME, "the pool sent a malformed notification");
+        return OPB_BAD_FRAME;
+    }
+    return OPB_OK;
+}
+
+int
+opb_control_fd(const struct opb_control *control)
+{
+    return opb_lane_fd(control->lane);
+}
+
+const char *
+opb_control_failure(const struct opb_control *control)
+{
+    return opb_lane_failure(control->lane);
+}
+
+enum opb_status
+opb_control_serve(struct opb_control *control, bool *has_more)
+{
+    *has_more = false;
+    for (int i = 0; i < MAX_FRAMES_PER_TURN; i++) {
+        struct opb_frame *frame;
+        enum opb_status status;
+
+        /* now: a frame that has arrived in part only stays where it is */
+        status = opb_lane_receive(control->lane, &frame, opb_clock_ms());
+        if (status == OPB_LATE && opb_lane_status(control->lane) == OPB_OK) {
+            return OPB_OK;
+        }
+        if (status != OPB_OK) {
+            return status;
+        }
+        if (opb_frame_type(frame) == OPB_RESPONSE) {
+            status = serve_detached(control, frame);
+        }
+        else {
+            status = serve_frame(control, control->lane, frame);
+        }
+        opb_frame_free(frame);
+        if (status != OPB_OK) {
+            return status;
+        }
+    }
+    *has_more = true;
+    return OPB_OK;
+}
+
+enum opb_status
+opb_control_replace_host(struct opb_control *control, uint32_t host, const char *reason,
+                         uint64_t deadline_ms)
+{
+    opb_message_begin_notify(control->message, OPB_CONTROL_REPLACE_HOST, 2);
+    opb_pack_uint(control->message, host);
+    opb_pack_cstr(control->message, reason);
+    return opb_lane_send(control->lane, control->message, deadline_ms);
+}
+
+enum opb_status
+opb_control_detach(struct opb_control *control, uint64_t grace_ms, uint64_t deadline_ms)
+{
+    opb_message_begin_request(control->message, OPB_CONTROL_DETACH, 1);
+    opb_message_set_msgid(control->message, DETACH_MSGID);
+    opb_pack_uint(control->message, grace_ms);
+    control->is_detaching = true;
+    return opb_lane_send(control->lane, control->message, deadline_ms);
+}
+
+bool
+opb_control_is_detached(const struct opb_control *control)
+{
+    return control->is_detached;
+}
+
+/* Gives the lane in control->lane. */
+static enum opb_status
+connect_pool(struct opb_control *control, const char *path, uint64_t deadline_ms,
+             char *message, size_t capacity)
+{
+    struct opb_peer peer;
+    enum opb_status status;
+    int fd = -1;
+
+    status = opb_socket_connect(&fd, path, deadline_ms);
+    if (status != OPB_OK) {
+        /* a message that does not fit is cut */
+        (void)snprintf(message, capacity, "The pool does not answer at %s: %s", path,
+                       status == OPB_SYSTEM ? strerror(errno) : opb_status_text(status));
+        return status;
+    }
+    status = opb_socket_peer(fd, &peer);
+    if (status == OPB_OK && peer.uid != geteuid() && peer.uid != 0) {
+        (void)snprintf(
+            message, capacity,
+            "The pool at %s belongs to user %lu, and Orthanc runs as user %lu: both "
+            "must be the same",
+            path, (unsigned long)peer.uid, (unsigned long)geteuid());
+        status = OPB_REFUSED;
+    }
+    if (status == OPB_OK) {
+        status = opb_lane_open(&control->lane, &fd, &opb_segment_malloc);
+    }
+    if (status != OPB_OK) {
+        (void)close(fd); /* nothing was written */
+    }
+    return status;
+}
+
+static enum opb_status
+shake_hands(struct opb_control *control, uint64_t deadline_ms)
+{
+    struct opb_hello hello = {.version = OPB_PROTOCOL_VERSION,
+                              .kind = OPB_CONNECTION_CONTROL};
+    enum opb_status status;
+    uint32_t peer_version;
+
+    status = opb_hello_send(control->lane, &hello, deadline_ms);
+    if (status != OPB_OK) {
+        return status;
+    }
+    return opb_welcome_receive(control->lane, &peer_version, deadline_ms);
+}
+
+/* Takes the node's name from the response. */
+static enum opb_status
+read_attached(struct opb_frame *response, struct opb_node *node, char *message,
+              size_t capacity)
+{
+    struct opb_reader reader;
+    struct opb_reader names;
+    const char *text;
+    const char *name;
+
+    if (opb_frame_fault(response, NULL, NULL, &text)) {
+        char line[MAX_REASON_BYTES];
+
+        copy_line(line, sizeof(line), text);
+        /* a message that does not fit is cut */
+        (void)snprintf(message, capacity, "The pool refuses this server: %s", line);
+        return OPB_REFUSED;
+    }
+    opb_frame_result(response, &reader);
+    (void)opb_read_array(&reader, &names); /* finish() below sees what is wrong with it */
+    name = opb_read_cstr(&names, false);
+    if (opb_reader_finish(&reader) != OPB_OK || opb_reader_finish(&names) != OPB_OK ||
+        name[0] == '\0' || strlen(name) >= sizeof(node->name)) {
+        return OPB_BAD_FRAME;
+    }
+    pthread_mutex_lock(&node->lock);
+    strcpy(node->name, name);
+    pthread_mutex_unlock(&node->lock);
+    return OPB_OK;
+}
+
+static enum opb_status
+attach(struct opb_control *control, struct opb_node *node, const char *node_socket,
+       uint64_t deadline_ms, char *message, size_t capacity)
+{
+    struct opb_frame *response;
+    enum opb_status status;
+
+    opb_message_begin_request(control->message, OPB_CONTROL_ATTACH, 5);
+    opb_pack_cstr(control->message, node->name);
+    opb_pack_cstr(control->message, node->context->orthancVersion);
+    opb_pack_cstr(control->message, node_socket);
+    opb_pack_bytes(control->message, node->secret, sizeof(node->secret));
+    opb_pack_uint(control->message, (uint64_t)getpid());
+    status = opb_exchange(control->lane, control->message, serve_frame, control,
+                          deadline_ms, &response);
+    if (status == OPB_OK) {
+        status = read_attached(response, node, message, capacity);
+    }
+    opb_frame_free(response);
+    return status;
+}
+
+enum opb_status
+opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
+                 const struct opb_control_news *news, uint64_t deadline_ms, char *message,
+                 size_t capacity)
+{
+    struct opb_control *control;
+    enum opb_status status = OPB_NO_MEMORY;
+
+    *out = NULL;
+    message[0] = '\0';
+    control = calloc(1, sizeof(*control));
+    if (control == NULL) {
+        goto explain;
+    }
+    control->news = news;
+    control->message = opb_message_new();
+    if (control->message == NULL) {
+        goto close_control;
+    }
+    status = connect_pool(control, node->pool_socket, deadline_ms, message, capacity);
+    if (status != OPB_OK) {
+        goto close_control;
+    }
+    status = shake_hands(control, deadline_ms);
+    if (status == OPB_OK) {
+        status = attach(control, node, node_socket, deadline_ms, message, capacity);
+    }
+    if (status == OPB_OK) {
+        *out = control;
+        return OPB_OK;
+    }
+    if (message[0] == '\0') {
+        /* a message that does not fit is cut */
+        (void)snprintf(message, capacity,
+                       "The pool at %s did not let this server attach: %s",
+                       node->pool_socket, opb_lane_failure(control->lane));
+    }
+
+close_control:
+    opb_control_close(control);
+explain:
+    if (message[0] == '\0') {
+        (void)snprintf(message, capacity, "The control connection to the pool failed: %s",
+                       opb_status_text(status));
+    }
+    return status;
+}
+
+void
+opb_control_close(struct opb_control *control)
+{
+    if (control == NULL) {
+        return;
+    }
+    opb_lane_close(control->lane);
+    opb_message_free(control->message);
+    free(control);
+}

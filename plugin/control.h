@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/control.h - the control connection of a node to its pool
+ *
+ * Here:      attaching, news of hosts, the pool's log lines, detaching.
+ * Elsewhere: what the news lead to (supervise.c).
+ *
+ * One thread at a time. Every wait has a deadline.
+ */
+#ifndef OPB_CONTROL_H
+#define OPB_CONTROL_H
+
+#include "node.h"
+
+#include <sys/types.h>
+
+struct opb_control;
+
+/* Called from within the functions below, for what the pool says unasked. */
+struct opb_control_news {
+    void (*host_started)(void *context, uint32_t host, pid_t pid);
+    /* pid is 0 if it never ran. reason is one line. */
+    void (*host_died)(void *context, uint32_t host, pid_t pid, const char *reason);
+    void *context;
+};
+
+/* Connects and attaches: node->name is what to be called, and then what the pool calls the
+ * node. Lends news, for the life of the connection. Gives *out. On failure message holds
+ * one sentence for the log. */
+OPB_MUST_CHECK enum opb_status
+opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
+                 const struct opb_control_news *news, uint64_t deadline_ms, char *message,
+                 size_t capacity);
+void opb_control_close(struct opb_control *control); /* NULL is fine */
+
+int opb_control_fd(const struct opb_control *control); /* for poll */
+/* Takes what has arrived, without waiting. *has_more: there is more to take, whatever poll
+ * says. Another status than OPB_OK: the connection is lost, opb_control_failure() says why.
+ */
+OPB_MUST_CHECK enum opb_status opb_control_serve(struct opb_control *control,
+                                                 bool *has_more);
+/* Lends a sentence, until close. */
+const char *opb_control_failure(const struct opb_control *control);
+
+/* Asks for another host instead of this one. */
+OPB_MUST_CHECK enum opb_status opb_control_replace_host(struct opb_control *control,
+                                                        uint32_t host, const char *reason,
+                                                        uint64_t deadline_ms);
+/* Asks for the end of the node's hosts: no new ones, and they have grace_ms to end by
+ * themselves. The answer is taken by opb_control_serve(). */
+OPB_MUST_CHECK enum opb_status opb_control_detach(struct opb_control *control,
+                                                  uint64_t grace_ms, uint64_t deadline_ms);
+/* True once all hosts have ended. */
+bool opb_control_is_detached(const struct opb_control *control);
+
+#endif

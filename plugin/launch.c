@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/launch.c - everything that belongs to one run of the daemon
+ *
+ * Here:      directory, node socket, daemon and control connection, made together and ended
+ *            together.
+ * Elsewhere: when (pool.c, supervise.c).
+ */
+#include "plugin/pool_state.h"
+
+#include "plugin/log.h"
+#include "plugin/service.h"
+#include "protocol/sockets.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REAP_STEPS   20
+#define REAP_STEP_MS 10
+
+static enum opb_status
+choose_pool_socket(struct opb_pool *pool, char *message, size_t capacity)
+{
+    struct opb_node *node = pool->node;
+    const char *path = node->config->pool;
+
+    if (path == NULL) {
+        path = opb_runtime_dir_pool_socket(pool->dir);
+    }
+    if (strlen(path) >= sizeof(node->pool_socket)) {
+        /* a message that does not fit is cut */
+        (void)snprintf(
+            message, capacity,
+            "The socket %s, named by the configuration option \"Python.Pool\", has a "
+            "path of more than %zu bytes",
+            path, sizeof(node->pool_socket) - 1);
+        return OPB_TOO_LARGE;
+    }
+    pthread_mutex_lock(&node->lock);
+    strcpy(node->pool_socket, path);
+    pthread_mutex_unlock(&node->lock);
+    return OPB_OK;
+}
+
+static enum opb_status
+listen_for_hosts(struct opb_pool *pool, char *message, size_t capacity)
+{
+    struct opb_node *node = pool->node;
+    const char *path = opb_runtime_dir_node_socket(pool->dir);
+    enum opb_status status;
+
+    pthread_mutex_lock(&pool->lock);
+    /* fits: the directory was made for socket paths */
+    (void)snprintf(pool->node_socket, sizeof(pool->node_socket), "%s", path);
+    pthread_mutex_unlock(&pool->lock);
+    if (node->services == NULL) {
+        status = opb_services_open(&node->services, node, path);
+    }
+    else {
+        status = opb_services_move(node->services, path);
+    }
+    if (status != OPB_OK) {
+        /* a message that does not fit is cut */
+        (void)snprintf(message, capacity, "The node's socket %s cannot be made: %s", path,
+                       status == OPB_SYSTEM ? strerror(errno) : opb_status_text(status));
+    }
+    return status;
+}
+
+enum opb_status
+opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capacity)
+{
+    const struct opb_config *config = pool->node->config;
+    uint64_t deadline_ms = opb_deadline_ms(config->start_timeout_ms);
+    enum opb_status status;
+
+    status = opb_runtime_dir_new(&pool->dir, config->runtime_dir, message, capacity);
+    if (status != OPB_OK) {
+        return status;
+    }
+    status = choose_pool_socket(pool, message, capacity);
+    if (status == OPB_OK) {
+        status = listen_for_hosts(pool, message, capacity);
+    }
+    if (status == OPB_OK && config->pool == NULL) {
+        status = opb_daemon_start(&pool->daemon, config->worker, pool->node->pool_socket,
+                                  cancel_fd, deadline_ms, message, capacity);
+    }
+    if (status == OPB_OK) {
+        status = opb_control_open(&pool->control, pool->node,
+                                  opb_runtime_dir_node_socket(pool->dir), &pool->news,
+                                  deadline_ms, message, capacity);
+    }
+    if (status != OPB_OK) {
+        opb_pool_abandon(pool, NULL, 0);
+        return status;
+    }
+    pool->launched_ms = opb_clock_ms();
+    return OPB_OK;
+}
+
+/* The daemon is dead, so nobody else kills its host. The host leads a session of its own;
+ * once its number names another process, that is no leader of this group. */
+static void
+kill_host_group(struct opb_pool *pool)
+{
+    pid_t group = pool->host_group;
+    pid_t found;
+
+    pool->host_group = 0;
+    if (group <= 1 || group == getpid() || group == getpgrp()) {
+        return;
+    }
+    found = getpgid(group);
+    if (found != group && !(found < 0 && errno == ESRCH)) {
+        return;
+    }
+    (void)kill(-group, SIGKILL); /* ESRCH: nobody is left */
+    /* ours to reap only if Orthanc is the init process of a container */
+    for (int i = 0; i < REAP_STEPS && waitpid(group, NULL, WNOHANG) == 0; i++) {
+        (void)poll(NULL, 0, REAP_STEP_MS);
+    }
+}
+
+void
+opb_pool_abandon(struct opb_pool *pool, char *how, size_t capacity)
+{
+    if (pool->daemon != NULL) {
+        opb_daemon_kill(pool->daemon, how, capacity);
+        pool->daemon = NULL;
+        kill_host_group(pool);
+    }
+    pool->host_group = 0;
+    opb_control_close(pool->control);
+    pool->control = NULL;
+    opb_runtime_dir_free(pool->dir);
+    pool->dir = NULL;
+}
+
+void
+opb_pool_dismiss(struct opb_pool *pool)
+{
+    if (pool->daemon != NULL) {
+        opb_daemon_stop(pool->daemon);
+        pool->daemon = NULL;
+        kill_host_group(pool);
+    }
+    pool->host_group = 0;
+    opb_control_close(pool->control); /* a shared pool kills our hosts now */
+    pool->control = NULL;
+    opb_runtime_dir_free(pool->dir);
+    pool->dir = NULL;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/load.h - the first and the last call of a host
+ *
+ * Here:      Load, which imports the script, and Finalize, which lets it end; both on the
+ *            host's main lane.
+ * Elsewhere: which host, when, on which thread (pool.c).
+ */
+#ifndef OPB_LOAD_H
+#define OPB_LOAD_H
+
+#include "session.h"
+
+/* Connects the main lane and runs Load on the calling thread: without a time limit, as the
+ * script may do what it likes, but the host's death ends it. Gives *lane, known to the
+ * session: end it with opb_load_close_lane(), after a failure once the host has ended,
+ * since it ends with the lane and says so. On failure *lane may be NULL, and message holds
+ * one sentence for the log, empty if the host has logged a traceback. OPB_GONE: the host
+ * has ended. OPB_REFUSED: the script raised, or cannot be imported. */
+OPB_MUST_CHECK enum opb_status opb_load_run(struct opb_session *session,
+                                            const char *orthanc_path,
+                                            const char *node_socket, struct opb_lane **lane,
+                                            char *message, size_t capacity);
+
+/* Runs Finalize on the calling thread until deadline_ms, and logs what went wrong. True if
+ * the host has finished and ends now. */
+bool opb_load_finalize(struct opb_session *session, struct opb_lane *lane,
+                       uint64_t deadline_ms);
+
+/* Sets *lane to NULL. NULL in it is fine. */
+void opb_load_close_lane(struct opb_session *session, struct opb_lane **lane);
+
+#endif

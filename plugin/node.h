@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/node.h - this Orthanc server, as the bridge sees it
+ *
+ * Here:      the one context that the SDK forces upon us (its callbacks carry no user
+ *            pointer), and the phases of its life.
+ * Elsewhere: everything it points to has a header of its own.
+ */
+#ifndef OPB_NODE_H
+#define OPB_NODE_H
+
+#include "opb_plugin.h"
+
+#include "config.h"
+#include "protocol/limits.h"
+
+#include <pthread.h>
+
+enum opb_phase {
+    OPB_PHASE_LOADING,   /* inside OrthancPluginInitialize */
+    OPB_PHASE_RUNNING,   /* callbacks arrive */
+    OPB_PHASE_STOPPED,   /* ORTHANC_STOPPED was handled; callbacks still arrive; the server
+                            context is about to go away: no more calls that need it from
+                            threads of our own */
+    OPB_PHASE_FINALIZING /* inside OrthancPluginFinalize: no protected services */
+};
+
+struct opb_session;  /* session.h: one host process */
+struct opb_routes;   /* routes.h: REST routes and other registrations */
+struct opb_events;   /* events.h: the queue of change events */
+struct opb_services; /* service.h: node socket and service threads */
+struct opb_pool; /* pool.h: the worker daemon: spawn, control connection, supervisor thread
+                  */
+
+struct opb_node {
+    OrthancPluginContext *orthanc; /* as given by Orthanc: for the shim only */
+    OrthancPluginContext *context; /* the shim's: every SDK call uses this one */
+    struct opb_config *config;
+    char name[OPB_NODE_NAME_BYTES + 1]; /* as the pool calls this node */
+    uint8_t secret[OPB_SECRET_BYTES];
+    char pool_socket[108]; /* where call lanes connect to */
+
+    /* Guards name, pool_socket and what follows, and session states. A leaf: nothing else
+     * is locked and nothing waits while it is held. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* CLOCK_MONOTONIC; phase or session changed */
+    enum opb_phase phase;
+    struct opb_session *session; /* the host that takes calls now, or NULL */
+    uint32_t server_calls; /* SDK calls that need the server, running on own threads */
+
+    struct opb_routes *routes;
+    struct opb_events *events;
+    struct opb_services *services;
+    struct opb_pool *pool;
+};
+
+/* Gives a node whose lock and condition are ready; everything else is zero. */
+OPB_MUST_CHECK enum opb_status opb_node_new(struct opb_node **out);
+void opb_node_free(struct opb_node *node); /* frees the configuration too; NULL is fine */
+
+/* The node between Initialize and Finalize; NULL outside. Any thread. */
+struct opb_node *opb_node_current(void);
+void opb_node_set_current(struct opb_node *node); /* plugin.c only */
+
+enum opb_phase opb_node_phase(struct opb_node *node);
+void opb_node_set_phase(struct opb_node *node, enum opb_phase phase);
+
+#endif

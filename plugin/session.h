@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/session.h - one host process as its node sees it, with its lanes
+ *
+ * Here:      which lanes lead to the host, taking a free one, noticing its death.
+ * Elsewhere: running a call on a lane (call.c), when sessions begin (pool.c, load.c),
+ *            objects the host holds (handles.c).
+ *
+ * Counted references: a call and each service thread hold one. When the last is gone
+ * the owned objects of the host are freed in Orthanc.
+ */
+#ifndef OPB_SESSION_H
+#define OPB_SESSION_H
+
+#include "node.h"
+
+#include "protocol/handshake.h"
+#include "protocol/lane.h"
+
+#include <sys/types.h>
+
+#define OPB_MAX_CALL_LANES  256u /* of one session */
+#define OPB_IDLE_CALL_LANES 64u  /* kept open for the next call; more are closed */
+
+struct opb_handles;
+
+/* Gives a session with one reference, in state "loading". */
+OPB_MUST_CHECK enum opb_status
+opb_session_new(struct opb_session **out, struct opb_node *node, uint32_t host, pid_t pid);
+struct opb_session *opb_session_ref(struct opb_session *session);
+void opb_session_unref(struct opb_session *session); /* NULL is fine */
+
+uint32_t opb_session_host(const struct opb_session *session);
+pid_t opb_session_pid(const struct opb_session *session);
+struct opb_handles *opb_session_handles(struct opb_session *session);
+struct opb_node *opb_session_node(struct opb_session *session);
+/* "was killed by signal 9 (Killed)"; copied; "" while alive. */
+void opb_session_death(struct opb_session *session, char *text, size_t capacity);
+bool opb_session_is_dead(struct opb_session *session);
+/* Waits for the death of a host whose lane broke, so that the log can say why. */
+bool opb_session_wait_death(struct opb_session *session, uint64_t deadline_ms);
+
+/* A message to build in, reused between calls; NULL without memory. Give it back. */
+struct opb_message *opb_session_message(struct opb_session *session);
+void opb_session_message_back(struct opb_session *session, struct opb_message *message);
+
+/* The host has loaded the script: from now on calls go to it (node->session). */
+void opb_session_activate(struct opb_session *session);
+/* The host has died, or is given up: wakes every thread that waits on one of its lanes,
+ * takes it out of node->session. Any thread, any number of times; the first reason counts.
+ */
+void opb_session_end(struct opb_session *session, const char *reason);
+
+/* Connects a lane of the given kind: hello, welcome. Gives *lane; it is known to the
+ * session, so that opb_session_end() wakes it. */
+OPB_MUST_CHECK enum opb_status opb_session_connect(struct opb_session *session,
+                                                   struct opb_lane **lane,
+                                                   enum opb_connection_kind kind,
+                                                   uint64_t deadline_ms);
+/* Makes the session know a lane that was accepted (service lanes) - and forget it. */
+void opb_session_adopt(struct opb_session *session, struct opb_lane *lane);
+void opb_session_forget(struct opb_session *session, struct opb_lane *lane);
+
+/* Takes a free call lane of the active session, or connects one; waits for a host until
+ * deadline_ms. Gives both (*session with a reference). OPB_LATE: no host in time.
+ * OPB_STOPPING: the node is past serving. */
+OPB_MUST_CHECK enum opb_status opb_lane_acquire(struct opb_node *node,
+                                                struct opb_session **session,
+                                                struct opb_lane **lane,
+                                                uint64_t deadline_ms);
+/* Gives the lane back (failed ones are closed) and drops the reference. */
+void opb_lane_release(struct opb_session **session, struct opb_lane **lane);
+
+#endif

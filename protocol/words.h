@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* protocol/words.h - methods and callback kinds, by name and number
+ *
+ * Here:      the fixed numbers of the control connection, and the names of calls.
+ * Elsewhere: SDK functions, whose numbers the node gives in Load (generated).
+ */
+#ifndef OPB_WORDS_H
+#define OPB_WORDS_H
+
+/* On the control connection (node <-> supervisor), after the handshake. */
+enum opb_control_method {
+    /* node -> pool, request. [node_name str, orthanc_version str, node_socket str,
+     * secret bin, orthanc_pid uint] -> [node str]: the name made unique. The pool
+     * then starts the node's hosts. */
+    OPB_CONTROL_ATTACH = 1,
+    /* pool -> node, notification. [host uint, pid uint] */
+    OPB_CONTROL_HOST_STARTED = 2,
+    /* pool -> node, notification. [host uint, pid uint, reason str]; reason reads
+     * "was killed by signal 11 (Segmentation fault)" or "ended with exit code 7". */
+    OPB_CONTROL_HOST_DIED = 3,
+    /* node -> pool, notification. [host uint, reason str]: kill it (SIGKILL, with its
+     * process group) and start another. */
+    OPB_CONTROL_REPLACE_HOST = 4,
+    /* node -> pool, request. [grace_ms uint] -> nil: no new hosts; end the node's
+     * hosts: wait grace_ms for them to end by themselves, then SIGTERM, 2 s later
+     * SIGKILL. Answered when all have been reaped. */
+    OPB_CONTROL_DETACH = 5,
+    /* pool -> node, notification. [level uint (0 error, 1 warning, 2 info), text str] */
+    OPB_CONTROL_LOG = 6
+};
+
+/* supervisor -> host over the host's SOCK_SEQPACKET control socket: 1 byte kind
+ * (enum opb_connection_kind, MAIN or CALL) with the lane's descriptor. The host
+ * sends the welcome. End of file means: the pool is gone, end at once. */
+
+/* Calls, node -> host. The node numbers them in Load; Load itself is always 0. */
+#define OPB_CALL_LOAD 0
+#define OPB_CALL_NAMES(X)                                                         \
+    /* main lane. [map]: keys below -> nil. Keys: "version" str (Orthanc's),      \
+     * "functions" [[name, signature]...] (index = method number), "calls"        \
+     * [name...], "script" str (absolute path), "verbose" bool,                   \
+     * "memory_usage" bool, "node_socket" str, "node" str, "host" uint,           \
+     * "secret" bin, "orthanc" str (path of the server), "worker_index" uint,     \
+     * "workers_count" uint */                                                    \
+    X(LOAD, "Load")                                                               \
+    /* main lane. [] -> nil: join threads, run atexit, then exit 0 */             \
+    X(FINALIZE, "Finalize")                                                       \
+    /* [route uint, output handle, uri str, method str, groups [str...],          \
+     * get map|nil, headers map, body bin|nil] -> nil */                          \
+    X(REST, "Rest")                                                               \
+    /* [change int, resource_type int, resource_id str] -> nil */                 \
+    X(CHANGE, "Change")                                                           \
+    /* [instance handle, instance_id str] -> nil */                               \
+    X(STORED_INSTANCE, "StoredInstance")                                          \
+    /* [uri str, method int, ip str, headers map, get map] -> bool */             \
+    X(HTTP_FILTER, "HttpFilter")
+
+#define OPB_CALL_ENUM(upper, name) OPB_CALL_##upper##_INDEX,
+enum opb_call_index { OPB_CALL_NAMES(OPB_CALL_ENUM) OPB_CALL_COUNT };
+
+/* Functions beside the SDK's, offered by the node under these names:
+ * "_Release" [handle...] -> (notification) frees owned objects.
+ * "_Register" [kind str, pattern str|nil, index uint] -> nil: kind is a call name;
+ *   index is the host's number for the route (0 otherwise). Faults: OPB_FAULT_VALUE
+ *   for an invalid pattern, OPB_FAULT_RUNTIME for a refused registration. */
+#define OPB_FUNCTION_RELEASE "_Release"
+#define OPB_FUNCTION_REGISTER "_Register"
+
+#endif

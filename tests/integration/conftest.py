@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: servers under the official plugin and under ours.
+
+OPB_TEST_BUILD      build directory with our plugin and worker (default build/debug)
+OPB_TEST_WORKER     another worker daemon, e.g. of an instrumented build
+OPB_TEST_PLUGINS    'official,ours' (default), or one of them
+OPB_TEST_PATIENCE   factor on every deadline, for slow machines and sanitizers
+"""
+
+import os
+import re
+
+import pytest
+
+from server import OFFICIAL, OrthancServer
+
+PLUGINS = [name for name in os.environ.get('OPB_TEST_PLUGINS', 'official,ours').split(',') if name]
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'smoke: a few quick ones, for instrumented builds')
+    config.addinivalue_line('markers', 'ours: about our plugin only')
+    unknown = set(PLUGINS) - {'official', 'ours'}
+    if unknown or not PLUGINS:
+        raise pytest.UsageError('OPB_TEST_PLUGINS names official, ours or both')
+    if 'official' in PLUGINS and not os.path.exists(OFFICIAL):
+        raise pytest.UsageError('the differential tests need Debian\'s package orthanc-python '
+                                '(%s); install it, or set OPB_TEST_PLUGINS=ours' % OFFICIAL)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without our plugin, what is only about it is left out by choice, and said so."""
+    if 'ours' not in PLUGINS:
+        for item in items:
+            if item.get_closest_marker('ours'):
+                item.add_marker(pytest.mark.skip(reason='OPB_TEST_PLUGINS leaves ours out'))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for server in getattr(item, 'opb_servers', []):
+            report.sections.append(('%s, %s: log' % (server.plugin, server.directory),
+                                    server.log()[-6000:]))
+            report.sections.append(('stdout', server.out()[-2000:]))
+
+
+class Farm:
+    """Makes servers, and ends all of them at the end of its scope."""
+
+    def __init__(self, base):
+        self.base = base
+        self.servers = []
+
+    def make(self, plugin='ours', **kwargs):
+        directory = os.path.join(str(self.base), '%s-%d' % (plugin, len(self.servers)))
+        server = OrthancServer(directory, plugin=plugin, **kwargs)
+        self.servers.append(server)
+        return server
+
+    def __call__(self, plugin='ours', **kwargs):
+        return self.make(plugin, **kwargs).start()
+
+    def close(self):
+        problems = []
+        for server in self.servers:
+            try:
+                server.close()
+            except AssertionError as e:
+                problems.append('%s: %s' % (server.plugin, e))
+        assert not problems, '\n'.join(problems)
+
+
+@pytest.fixture
+def orthanc(tmp_path, request):
+    """A maker of started servers: orthanc(plugin, script=..., ...)."""
+    farm = Farm(tmp_path)
+    request.node.opb_servers = farm.servers
+    yield farm
+    farm.close()
+
+
+@pytest.fixture(scope='module')
+def module_orthanc(tmp_path_factory, request):
+    """As orthanc, for servers that all tests of a module share."""
+    name = re.sub(r'\W', '_', request.module.__name__)
+    farm = Farm(tmp_path_factory.mktemp(name))
+    yield farm
+    farm.close()
+
+
+@pytest.fixture(params=PLUGINS)
+def plugin(request):
+    """The name of each plugin in turn."""
+    return request.param
+
+
+@pytest.fixture
+def both(orthanc):
+    """both(action, **server arguments): runs action(server) under each plugin and returns
+    {plugin: result}; see compare.assert_same()."""
+    def run(action, **kwargs):
+        results = {}
+        for name in PLUGINS:
+            server = orthanc(name, **kwargs)
+            results[name] = action(server)
+            if server.poll() is None:
+                server.stop()
+        return results
+    return run

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""DICOM files for tests, and the command-line tools of DCMTK."""
+
+import io
+import os
+import re
+import subprocess
+
+import numpy
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+SECONDARY_CAPTURE = '1.2.840.10008.5.1.4.1.1.7'
+CT = '1.2.840.10008.5.1.4.1.1.2'
+
+
+def make_dicom(kind='gray8', width=32, height=24, **tags):
+    """A DICOM file as bytes. kind: 'gray8', 'gray16', 'rgb' or None (no pixels).
+
+    The UIDs are new for every file unless given by name, as every other tag.
+    """
+    sop_class = tags.pop('SOPClassUID', SECONDARY_CAPTURE)
+    sop_instance = tags.pop('SOPInstanceUID', None) or generate_uid()
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = sop_class
+    meta.MediaStorageSOPInstanceUID = sop_instance
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset(None, {}, file_meta=meta, preamble=b'\0' * 128)
+    dataset.is_little_endian = True
+    dataset.is_implicit_VR = False
+    dataset.SOPClassUID = sop_class
+    dataset.SOPInstanceUID = sop_instance
+    dataset.PatientID = 'P1'
+    dataset.PatientName = 'Doe^Jane'
+    dataset.StudyInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.StudyDate = '20200131'
+    dataset.StudyDescription = 'Test study'
+    dataset.AccessionNumber = 'A1'
+    dataset.Modality = 'OT'
+    if kind is not None:
+        _add_pixels(dataset, kind, width, height)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    stream = io.BytesIO()
+    dataset.save_as(stream, write_like_original=False)
+    return stream.getvalue()
+
+
+def _add_pixels(dataset, kind, width, height):
+    ramp = numpy.arange(width * height).reshape(height, width)
+    dataset.Rows = height
+    dataset.Columns = width
+    dataset.PixelRepresentation = 0
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = 'MONOCHROME2'
+    if kind == 'gray8':
+        pixels, bits = (ramp % 256).astype('u1'), 8
+    elif kind == 'gray16':
+        pixels, bits = (ramp * 7 % 4096).astype('<u2'), 16
+    elif kind == 'rgb':
+        pixels = numpy.stack([ramp % 256, ramp // 3 % 256, 255 - ramp % 256], 2).astype('u1')
+        bits = 8
+        dataset.SamplesPerPixel = 3
+        dataset.PlanarConfiguration = 0
+        dataset.PhotometricInterpretation = 'RGB'
+    else:
+        raise ValueError(kind)
+    dataset.BitsAllocated = bits
+    dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelData = pixels.tobytes()
+
+
+def read(dicom):
+    return pydicom.dcmread(io.BytesIO(dicom))
+
+
+def _run(command, timeout=60):
+    environment = dict(os.environ, DCMDICTPATH='/usr/share/libdcmtk17/dicom.dic')
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=timeout, env=environment, check=False, text=True,
+                          errors='replace')
+
+
+def _peer(server, aet):
+    return ['-aet', aet, '-aec', 'ORTHANC', '127.0.0.1', str(server.dicom_port)]
+
+
+def echoscu(server, aet='TESTER'):
+    return _run(['echoscu', '-v'] + _peer(server, aet))
+
+
+def storescu(server, path, aet='TESTER'):
+    return _run(['storescu', '-v'] + _peer(server, aet) + [str(path)])
+
+
+def findscu(server, *keys, aet='TESTER', model='-S'):
+    arguments = [item for key in keys for item in ('-k', key)]
+    return _run(['findscu', '-v', model] + _peer(server, aet) + arguments)
+
+
+def movescu(server, *keys, aet='TESTER', target='TESTER', model='-S'):
+    arguments = [item for key in keys for item in ('-k', key)]
+    return _run(['movescu', '-v', model, '-aem', target] + _peer(server, aet) + arguments)
+
+
+def dimse_status(result):
+    """The last DIMSE status that a tool has printed, for instance 'Success'."""
+    found = re.findall(r'Response \(([^)]*)\)', result.stdout)
+    return found[-1] if found else None

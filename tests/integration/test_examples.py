@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every directory of examples/, run with real data under both plugins."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+import dicom
+from conftest import PLUGINS
+from server import REPOSITORY, wait_until
+
+EXAMPLES = os.path.join(REPOSITORY, 'examples')
+
+
+@pytest.fixture
+def example(orthanc, tmp_path):
+    """example(plugin, name, config=..., **server arguments): a server in a copy of examples/NAME."""
+    def start(plugin, name, config=None, **kwargs):
+        directory = os.path.join(str(tmp_path), 'copy-%s-%s' % (plugin, name))
+        shutil.copytree(os.path.join(EXAMPLES, name), directory)
+        with open(os.path.join(directory, 'orthanc.json'), encoding='utf-8') as f:
+            fragment = json.load(f)
+        fragment.update({'StableAge': 1} if 'StableAge' in fragment else {})
+        fragment.update(config or {})
+        return orthanc(plugin, config=fragment, cwd=directory, **kwargs)
+    return start
+
+
+def test_every_example_is_complete_and_listed():
+    """A script that its configuration names, requests, a line in the index, a test here."""
+    with open(os.path.join(EXAMPLES, 'README.md'), encoding='utf-8') as f:
+        index = f.read()
+    with open(__file__, encoding='utf-8') as f:
+        tests = f.read()
+    names = [name for name in sorted(os.listdir(EXAMPLES))
+             if os.path.isdir(os.path.join(EXAMPLES, name))]
+    assert len(names) >= 19
+    for name in names:
+        with open(os.path.join(EXAMPLES, name, 'orthanc.json'), encoding='utf-8') as f:
+            script = json.load(f)['PythonScript']
+        assert os.path.exists(os.path.join(EXAMPLES, name, script)), name
+        assert '[%s](%s/%s)' % (name, name, script) in index
+        with open(os.path.join(EXAMPLES, name, 'requests.txt'), encoding='utf-8') as f:
+            requests_text = f.read()
+        assert 'curl ' in requests_text and '$URL' in requests_text
+        assert "'%s'" % name in tests, name
+
+
+@pytest.mark.smoke
+def test_rest(example, plugin):
+    server = example(plugin, 'rest')
+    assert server.get('/toto').text == 'ok\n'
+    answer = server.post('/tata', 'body')
+    assert (answer.text, answer.headers['Content-Type']) == ('ok\n', 'text/plain')
+    assert server.get('/totoo').status_code == 404
+    server.wait_for_out(r"^Request for /toto$")
+    server.wait_for_out(r"'groups': \('to', 't'\)")
+    server.wait_for_out(r"'body': b'body'")
+
+
+def test_the_requests_of_the_default_example_work_as_they_are_written(example, plugin):
+    server = example(plugin, 'rest')
+    with open(os.path.join(EXAMPLES, 'rest', 'requests.txt'), encoding='utf-8') as f:
+        lines = [line for line in f.read().splitlines() if line]
+    for line in lines:
+        done = subprocess.run(['sh', '-ec', line], env=dict(os.environ, URL=server.url()),
+                              capture_output=True, timeout=30, check=False)
+        assert (done.returncode, done.stdout) == (0, b'ok\n'), line
+
+
+def test_changes(example, plugin, tmp_path):
+    path = tmp_path / 'first.dcm'
+    path.write_bytes(dicom.make_dicom())
+    server = example(plugin, 'changes', config={'Changes': {'FirstFile': str(path)}})
+    server.wait_for_out('^Started$')
+    (instance,) = wait_until(lambda: server.get('/instances').json(), 10, 'the file')
+    server.wait_for_out('^A new instance was uploaded: ' + instance + '$')
+    assert server.stop() == 0
+    assert server.out().splitlines()[-1] == 'Stopped'
+
+
+def test_new_instance(example, plugin, tmp_path):
+    server = example(plugin, 'new_instance', dicom=True)
+    content = dicom.make_dicom('gray16', PatientID='NEW')
+    instance = server.upload(content)
+    server.wait_for_out('^Received instance %s: %d bytes, transfer syntax %s, SOP class %s$' % (
+        instance, len(content), re.escape('1.2.840.10008.1.2.1'), re.escape(dicom.SECONDARY_CAPTURE)))
+    server.wait_for_out('^It came through the REST API$')
+    server.wait_for_out("'PatientID': 'NEW'")
+    path = tmp_path / 'a.dcm'
+    path.write_bytes(dicom.make_dicom())
+    assert dicom.dimse_status(dicom.storescu(server, path)) == 'Success'
+    server.wait_for_out('^It came through the DICOM protocol$')
+
+
+def test_pydicom(example, plugin):
+    server = example(plugin, 'pydicom')
+    content = dicom.make_dicom('rgb')
+    answer = server.get('/pydicom/' + server.upload(content))
+    assert answer.status_code == 200
+    assert answer.text == str(dicom.read(content))
+    assert server.post('/pydicom/x', b'').status_code == 405
+    assert server.get('/pydicom/unknown').status_code == 500
+
+
+def test_autorouting(example, orthanc, plugin):
+    target = orthanc(None, dicom=True)
+    server = example(plugin, 'autorouting', config={'DicomModalities': {
+        'sample': ['ORTHANC', '127.0.0.1', target.dicom_port]}})
+    instances = [server.upload(dicom.make_dicom(StudyInstanceUID='1.2.3', SeriesInstanceUID='1.2.3.4'))
+                 for _ in range(3)]
+    wait_until(lambda: sorted(target.get('/instances').json()) == sorted(instances), 20, 'the study')
+    study = server.get('/studies').json()[0]
+    server.wait_for_out('^Stable study: ' + study + '$')
+
+
+def test_autorouting_plugins(example, plugin):
+    server = example(plugin, 'autorouting_plugins')
+    server.upload(dicom.make_dicom())
+    study = server.get('/studies').json()[0]
+    server.wait_for_out('^Routed study: ' + study + '$', timeout=20)
+    assert not server.messages('E')
+
+
+def test_thumbnail(example, plugin):
+    server = example(plugin, 'thumbnail')
+    for kind, mode in (('gray8', 'L'), ('gray16', 'L'), ('rgb', 'RGB')):
+        instance = server.upload(dicom.make_dicom(kind, 200, 100))
+        for route in ('/pydicom/', '/thumbnail/'):
+            answer = server.get(route + instance)
+            assert answer.headers['Content-Type'] == 'image/jpeg'
+            image = Image.open(io.BytesIO(answer.content))
+            assert (image.format, image.size, image.mode) == ('JPEG', (64, 32), mode)
+    assert server.put('/thumbnail/x').status_code == 405
+
+
+def test_introspection(example):
+    """The inventories differ as the versions do; what both have must read the same."""
+    printed = {}
+    for name in PLUGINS:
+        server = example(name, 'introspection')
+        server.wait_for_out(r'^Function WriteFile\(\):')
+        assert server.stop() == 0
+        printed[name] = server.out()
+        assert 'Function RestApiGet():\n  Documentation: Generated from C function ' \
+               'OrthancPluginRestApiGet()\n' in printed[name]
+        assert '  - Enumeration value UNKNOWN_RESOURCE: 17\n' in printed[name]
+        assert '  - Method AnswerBuffer(): Generated from C function ' \
+               'OrthancPluginAnswerBuffer()\n' in printed[name]
+    if len(printed) == 2:
+        # "Documentation: None" of the custom functions in 4.0 became a text later (contract 1.3)
+        def lines(text):
+            return [line for line in text.splitlines() if 'Documentation: None' not in line
+                    and 'GetFindQueryTag' not in line and 'GetInstanceData' not in line
+                    and 'GetImageBuffer' not in line and 'CreateMemoryBuffer' not in line
+                    and 'Documentation: (error)' not in line]
+        missing = [line for line in lines(printed['official']) if line not in printed['ours']]
+        assert not missing, missing
+
+
+def test_scheduler(example, plugin):
+    server = example(plugin, 'scheduler')
+    server.wait_for_log(r'\] Starting the scheduler$')
+    wait_until(lambda: server.log().count('] In hello()') >= 3, 15, 'three runs')
+    start = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - start < 15
+    warnings = [text for _, text in server.messages('W')]
+    assert 'Stopping the scheduler' in warnings
+    assert warnings.index('Stopping the scheduler') > warnings.index('In hello()')
+
+
+def test_metadata(example, plugin):
+    server = example(plugin, 'metadata')
+    ids = {}
+    for patient in ('A', 'B'):
+        instance = server.upload(dicom.make_dicom(PatientID=patient))
+        ids[patient] = server.get('/instances/%s/study' % instance).json()['ID']
+    server.put('/studies/%s/metadata/4096' % ids['A'], b'blue')
+
+    def find(**query):
+        answer = server.post('/tools/find', json.dumps(dict({'Level': 'Study', 'Query': {}}, **query)))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert sorted(find()) == sorted(ids.values())
+    assert find(Query={'PatientID': 'A'}) == [ids['A']]
+    assert find(Metadata={'4096': '^bl'}) == [ids['A']]
+    assert find(Metadata={'4096': 'red'}) == []
+    assert sorted(find(Metadata={'LastUpdate': r'^20\d\d'})) == sorted(ids.values())
+    expanded = find(Metadata={'4096': 'blue'}, Expand=True)
+    assert [(row['ID'], row['Metadata']['4096']) for row in expanded] == [(ids['A'], 'blue')]
+    assert 'LastUpdate' in expanded[0]['Metadata']
+    assert server.get('/tools/find').status_code == 405
+    assert server.post('/tools/find', 'no JSON').status_code == 500
+
+
+def test_paging(example, plugin):
+    server = example(plugin, 'paging')
+    for date in ('20200103', '20200101', '20200104', '20200102'):
+        server.upload(dicom.make_dicom(StudyDate=date, PatientID=date))
+
+    def dates(query=''):
+        return [row['MainDicomTags']['StudyDate'][-1]
+                for row in server.get('/sort-studies' + query).json()]
+
+    assert dates() == ['1', '2', '3', '4']
+    assert dates('?offset=1&limit=2') == ['2', '3']
+    assert dates('?offset=3') == ['4']
+    assert dates('?limit=1') == ['1']
+    assert dates('?offset=9') == []
+    assert server.delete('/sort-studies').status_code == 405
+    assert server.get('/sort-studies?offset=x').status_code == 500
+
+
+def test_excel(example, plugin):
+    server = example(plugin, 'excel')
+    for index in range(3):
+        server.upload(dicom.make_dicom(PatientID='P%d' % index, PatientName='Name%d' % index,
+                                       StudyDescription='Description %d' % index))
+    answer = server.get('/report.xls')
+    assert answer.headers['Content-Type'] == 'application/vnd.ms-excel'
+    assert answer.content[:8] == b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'    # an OLE2 file
+    for index in range(3):
+        assert b'Description %d' % index in answer.content
+    assert server.post('/report.xls', b'').status_code == 405
+
+
+def test_authorization(example, plugin):
+    server = example(plugin, 'authorization')
+    instance = server.upload(dicom.make_dicom())
+    assert server.get('/system').status_code == 200
+    assert server.delete('/instances/' + instance).status_code == 403
+    assert server.get('/instances/' + instance).status_code == 200
+    server.wait_for_out('^Access to /system$')
+    server.wait_for_out("'ip': '127.0.0.1'")
+
+
+@contextlib.contextmanager
+def service():
+    """Runs examples/authorization_remote/service.py; gives its port and what it printed."""
+    process = subprocess.Popen([sys.executable, os.path.join(
+        EXAMPLES, 'authorization_remote', 'service.py'), '0'], stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.DEVNULL)
+    try:
+        port = int(process.stdout.readline().split()[-1])
+        yield port, process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_authorization_by_a_web_service(example, plugin):
+    with service() as (port, process):
+        server = example(plugin, 'authorization_remote', config={
+            'Authorization': {'Url': 'http://127.0.0.1:%d/authorize' % port}})
+        assert server.get('/system').status_code == 403
+        assert server.get('/system', headers={'X-Token': 'wrong'}).status_code == 403
+        assert server.get('/system', headers={'X-Token': 'open'}).status_code == 200
+        assert process.stdout.readline() == '/system\n'
+    answer = server.get('/system', headers={'X-Token': 'open'})
+    assert answer.status_code == 500    # refused: nobody can be asked
+
+
+def test_create_dicom(example, plugin):
+    server = example(plugin, 'create_dicom')
+    server.wait_for_out('^Size of the frame: 96x64$')
+    with open(os.path.join(server.cwd, 'image.dcm'), 'rb') as f:
+        content = f.read()
+    dataset = dicom.read(content)
+    assert (dataset.PatientID, dataset.PatientName, dataset.Rows) == ('HELLO', 'WORLD', 64)
+    assert list(dataset.pixel_array[0, :4]) == [0, 2, 4, 6]
+    assert server.get('/instances/' + server.upload(content)).status_code == 200
+
+
+@pytest.mark.parametrize('name', ['multiprocessing_1', 'multiprocessing_2'])
+def test_computation(example, plugin, name):
+    server = example(plugin, name)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(server.get('/computation').text))
+               for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(answers) == 3
+    for text in answers:
+        assert re.fullmatch(r'computation done in \d+\.\d{3} seconds\n', text)
+    assert server.stop() == 0
+
+
+def test_parsing_in_another_process(example, plugin):
+    server = example(plugin, 'multiprocessing_3')
+    content = dicom.make_dicom('gray8')
+    instance = server.upload(content)
+    for _ in range(3):
+        assert server.get('/parse/' + instance).text == str(dicom.read(content))
+    assert server.stop() == 0
+
+
+def test_rest_api_from_another_process(example, plugin):
+    server = example(plugin, 'multiprocessing_4', config={
+        'AuthenticationEnabled': True, 'RegisteredUsers': {'me': 'secret'}})
+    assert server.get('/computation').status_code == 401
+    answer = server.get('/computation', auth=('me', 'secret'))
+    assert answer.json() == []
+    stored = server.post('/instances', dicom.make_dicom(), auth=('me', 'secret'))
+    assert server.get('/computation', auth=('me', 'secret')).json() == [stored.json()['ID']]
+    assert server.stop() == 0

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Objects that outlive what they stand for (contract 2.6)."""
+
+import re
+import threading
+
+import pytest
+
+import dicom
+import probe
+from server import wait_until
+
+pytestmark = pytest.mark.ours
+
+INVALID = "raise ValueError('Invalid object',)"
+
+
+def test_a_rest_output_after_its_callback(orthanc):
+    server = orthanc(script=probe.SCRIPT + r'''
+def keep(output, uri, **request):
+    _SPACE['kept'] = output
+    output.AnswerBuffer('kept', 'text/plain')
+orthanc.RegisterRestCallback('/keep', keep)
+''')
+    assert server.get('/keep').text == 'kept'
+    calls = ["kept.AnswerBuffer('x', 'text/plain')", "kept.SetHttpHeader('a', 'b')",
+             "kept.Redirect('/')", "kept.SendHttpStatusCode(200)", "kept.SendHttpStatus(200, 'x')",
+             "kept.StartMultipartAnswer('a', 'b')", "kept.SendMultipartItem(b'x')",
+             "kept.SetCookie('a', 'b')", "kept.SendUnauthorized('r')",
+             "kept.SetHttpErrorDetails('a', 0)", "kept.SendMethodNotAllowed('GET')",
+             "kept.CompressAndAnswerPngImage(1, 1, 1, 1, b'a')"]
+    outcomes = probe.run(server, {call: call for call in calls})
+    assert outcomes == {call: INVALID for call in calls}
+    in_thread = r'''
+import threading
+R = []
+def f():
+    try:
+        kept.AnswerBuffer('x', 'y')
+    except ValueError as e:
+        R.append(str(e))
+t = threading.Thread(target=f)
+t.start()
+t.join()
+R'''
+    assert probe.run(server, {'t': in_thread})['t'] == "['Invalid object']"
+    assert server.get('/keep').text == 'kept'
+
+
+def test_a_dicom_instance_after_its_callback(orthanc):
+    server = orthanc(script=probe.SCRIPT + r'''
+def keep(instance, instance_id):
+    _SPACE['kept'] = instance
+orthanc.RegisterOnStoredInstanceCallback(keep)
+''')
+    server.upload(dicom.make_dicom())
+    calls = ['kept.%s' % call for call in (
+        'GetInstanceSize()', 'GetInstanceData()', 'GetInstanceJson()', 'GetInstanceSimplifiedJson()',
+        "GetInstanceMetadata('TransferSyntax')", "HasInstanceMetadata('x')", 'GetInstanceOrigin()',
+        'GetInstanceRemoteAet()', 'GetInstanceTransferSyntaxUid()', 'GetInstanceFramesCount()',
+        'HasInstancePixelData()', 'GetInstanceRawFrame(0)', 'GetInstanceDecodedFrame(0)',
+        'SerializeDicomInstance()', 'GetInstanceAdvancedJson(1, 0, 0)')]
+    assert probe.run(server, {call: call for call in calls}) == {call: INVALID for call in calls}
+    assert server.get('/system').status_code == 200
+
+
+def test_an_output_used_by_another_request(orthanc):
+    """A handle belongs to its own call, even while that call still runs."""
+    server = orthanc(script=probe.SCRIPT + r'''
+import threading
+GO = threading.Event()
+def wait(output, uri, **request):
+    _SPACE['other'] = output
+    print('waiting', flush=True)
+    GO.wait(30)
+    output.AnswerBuffer('own', 'text/plain')
+_SPACE['GO'] = GO
+orthanc.RegisterRestCallback('/wait', wait)
+''')
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(server.get('/wait')))
+    thread.start()
+    server.wait_for_out('^waiting$')
+    outcome = probe.run(server, {'use': "other.SetHttpHeader('X-Other', '1')", 'go': 'GO.set()'})
+    thread.join(30)
+    assert answers[0].status_code == 200 and answers[0].text == 'own'
+    assert outcome['use'] in ('None', INVALID)
+    assert ('X-Other' in answers[0].headers) == (outcome['use'] == 'None')
+
+
+def memory_kib(pid):
+    with open('/proc/%d/status' % pid, encoding='ascii') as f:
+        return int(re.search(r'VmRSS:\s+(\d+)', f.read()).group(1))
+
+
+def test_owned_objects_are_released_in_the_core(orthanc):
+    """A thousand images of 4 MB: only possible if each is freed with its Python object."""
+    server = orthanc(script=probe.SCRIPT)
+    code = ("for i in range(%d):\n    image = orthanc.CreateImage(orthanc.PixelFormat.GRAYSCALE8, "
+            "2000, 2000)\n    image.ConvertPixelFormat(orthanc.PixelFormat.RGB24)\ndel image\n1")
+    probe.run(server, {'warm': code % 5})
+    before = memory_kib(server.pid)
+    for _ in range(4):
+        assert probe.run(server, {'x': code % 50})['x'] == '1'
+    assert memory_kib(server.pid) < before + 150000
+
+
+def test_owned_objects_are_released_when_the_host_dies(orthanc):
+    server = orthanc(script=probe.SCRIPT + r'''
+KEPT = []
+_SPACE['KEPT'] = KEPT
+def die(output, uri, **request):
+    import os
+    os._exit(1)
+orthanc.RegisterRestCallback('/die', die)
+''')
+    before = memory_kib(server.pid)
+    code = ("for i in range(50):\n    image = orthanc.CreateImage(orthanc.PixelFormat.RGB24, 1000, "
+            "1000)\n    KEPT.append((image, image.GetImageBuffer()[:1]))\nlen(KEPT)")
+    for _ in range(4):
+        assert probe.run(server, {'x': code})['x'] == '50'
+        assert server.get('/die').status_code >= 500
+        wait_until(lambda: server.get('/_probe').status_code != 503, 20, 'the next host')
+    assert memory_kib(server.pid) < before + 4 * 50 * 3000 * 0.6
+
+
+def test_references_of_python_objects_do_not_leak(orthanc):
+    """Contract 8 row 20: nothing of a failed callback stays alive."""
+    server = orthanc(script=probe.SCRIPT + r'''
+import weakref
+class Driver:
+    pass
+REFERENCES = []
+_SPACE['REFERENCES'] = REFERENCES
+def failing(output, uri, **request):
+    driver = Driver()
+    REFERENCES.append(weakref.ref(driver))
+    raise ValueError('x')
+orthanc.RegisterRestCallback('/failing', failing)
+''')
+    for _ in range(20):
+        assert server.get('/failing').status_code == 500
+    assert probe.run(server, {'x': "import gc\ngc.collect()\n"
+                              "[r() for r in REFERENCES] == [None] * 20"})['x'] == 'True'

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end and the reset of a server (contract 5.2, 5.3, 8 row 10)."""
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+
+import dicom
+from server import PATIENCE, Timeout, wait_until
+
+FULL = r'''
+import atexit, threading, time
+import orthanc
+
+class Noisy:
+    def __init__(self, text):
+        self.text = text
+
+def at_exit():
+    orthanc.LogWarning('atexit log')
+    try:
+        orthanc.RestApiGet('/system')
+        print('atexit: database', flush=True)
+    except orthanc.OrthancException as e:
+        print('atexit:', e, threading.current_thread() is threading.main_thread(), flush=True)
+atexit.register(at_exit)
+
+def background():
+    STOP.wait(30)
+    time.sleep(0.3)
+    print('thread: joined', flush=True)
+STOP = threading.Event()
+threading.Thread(target=background).start()
+threading.Thread(target=lambda: time.sleep(1000), daemon=True).start()
+
+def on_change(change_type, level, resource):
+    if change_type == orthanc.ChangeType.ORTHANC_STARTED:
+        print('started', flush=True)
+    elif change_type == orthanc.ChangeType.ORTHANC_STOPPED:
+        print('stopped:', len(orthanc.RestApiGet('/system')) > 0, flush=True)
+        time.sleep(0.3)
+        STOP.set()
+        print('stopped: end', flush=True)
+        raise ValueError('ignored')
+orthanc.RegisterOnChangeCallback(on_change)
+orthanc.RegisterRestCallback('/x', lambda output, uri, **r: output.AnswerBuffer('x', 'text/plain'))
+'''
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_the_sequence_of_the_end(orthanc, plugin, number):
+    server = orthanc(plugin, script=FULL)
+    assert server.get('/x').text == 'x'
+    server.wait_for_out('^started$')
+    assert server.stop(number) == 0
+    assert server.out().splitlines() == [
+        'started', 'stopped: True', 'stopped: end', 'thread: joined',
+        "atexit: (2038, 'Plugin trying to call the database during its initialization') True"]
+    server.wait_for_log('atexit log')
+    server.wait_for_log('Error in the Python on-change callback, traceback:')
+    server.assert_no_leftovers()
+
+
+def test_routes_held_by_the_registration_only(orthanc, plugin):
+    """Contract 8 row 10: a crash with some releases of the official plugin."""
+    server = orthanc(plugin, script='''
+import orthanc
+class A:
+    def f(self, output, uri, **request):
+        output.AnswerBuffer('a', 'text/plain')
+orthanc.RegisterRestCallback('/a', A().f)
+orthanc.RegisterRestCallback('/b', lambda output, uri, **r: output.AnswerBuffer('b', 'text/plain'))
+''')
+    assert server.get('/a').text + server.get('/b').text == 'ab'
+    assert server.stop() == 0
+
+
+def test_stop_while_requests_are_running(orthanc, plugin):
+    """The core ends its HTTP server only after the running requests."""
+    server = orthanc(plugin, script='''
+import orthanc, time
+def slow(output, uri, **request):
+    print('inside', flush=True)
+    time.sleep(1)
+    output.AnswerBuffer('slow', 'text/plain')
+    print('done', flush=True)
+orthanc.RegisterRestCallback('/slow', slow)
+''')
+    thread = threading.Thread(target=lambda: server.raw(b'GET /slow HTTP/1.1\r\nHost: x\r\n\r\n'))
+    thread.start()
+    server.wait_for_out('^inside$')
+    assert server.stop() == 0
+    thread.join(10)
+    assert 'done' in server.out()
+
+
+def test_reset_imports_afresh(orthanc, plugin):
+    """Contract 5.3: STOPPED, a new module with new globals, STARTED; three times."""
+    server = orthanc(plugin, script=r'''
+import os, orthanc
+COUNT = []
+def route(output, uri, **request):
+    COUNT.append(1)
+    output.AnswerBuffer(str(len(COUNT)), 'text/plain')
+def on_change(change_type, level, resource):
+    if change_type == orthanc.ChangeType.ORTHANC_STARTED:
+        print('started', flush=True)
+    elif change_type == orthanc.ChangeType.ORTHANC_STOPPED:
+        print('stopped', flush=True)
+orthanc.RegisterOnChangeCallback(on_change)
+orthanc.RegisterOnStoredInstanceCallback(lambda instance, i: print('stored', flush=True))
+orthanc.RegisterIncomingHttpRequestFilter(lambda uri, **r: True)
+orthanc.RegisterRestCallback('/count', route)
+''')
+    expected = []
+    for turn in range(3):
+        expected += ['started', 'stored']
+        server.wait_for_out(r'\A(%s\n)+started\n\Z' % '\n'.join(expected[:-2]) if turn else 'started')
+        server.upload(dicom.make_dicom())
+        assert [server.get('/count').text for _ in range(2)] == ['1', '2']
+        expected += ['stopped']
+        start = server.log().count('Orthanc has started')
+        assert server.post('/tools/reset').status_code == 200
+        wait_until(lambda start=start: server.log().count('Orthanc has started') > start
+                   and server._connects(), 30, 'the reset')  # pylint: disable=protected-access
+    assert server.stop() == 0
+    assert server.out().split() == expected + ['started', 'stopped']
+    server.assert_no_leftovers()
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize('module', ['numpy', 'pydicom'])
+def test_reset_with_any_package(orthanc, module):
+    """Contract 8 row 16: the official plugin dies."""
+    server = orthanc(script=r'''
+import orthanc
+import %s as module
+orthanc.RegisterRestCallback('/v', lambda output, uri, **r: output.AnswerBuffer(
+    module.__version__, 'text/plain'))
+print('loaded', flush=True)
+''' % module)
+    version = server.get('/v').text
+    for turn in range(2):
+        assert server.post('/tools/reset').status_code == 200
+        wait_until(lambda turn=turn: server.out().count('loaded') == turn + 2
+                   and server.log().count('Orthanc has started') == turn + 2, 60, 'the reset')
+        assert server.get('/v').text == version
+    assert server.stop() == 0
+
+
+@pytest.mark.ours
+def test_sighup_resets(orthanc):
+    server = orthanc(script="import orthanc\nprint('loaded', flush=True)\n")
+    path = os.path.join(server.directory, 'orthanc.json')
+    with open(path, encoding='utf-8') as f:
+        configuration = json.load(f)
+    with open(path, 'w', encoding='utf-8') as f:    # the core ignores the signal otherwise
+        json.dump(dict(configuration, Name='another'), f)
+    os.kill(server.pid, signal.SIGHUP)
+    wait_until(lambda: server.out().count('loaded') == 2, 30, 'the second load')
+    wait_until(lambda: server.log().count('Orthanc has started') == 2, 30, 'the second start')
+    assert server.stop() == 0
+
+
+@pytest.mark.ours
+def test_threading_first_imported_by_a_callback(orthanc):
+    """The module takes the thread that imports it for the main one; the end must not wait
+    for that thread, and the real main thread must be the one that Python knows."""
+    server = orthanc(script=r'''
+import orthanc
+def rest(output, uri, **request):
+    import subprocess, threading
+    subprocess.run(['true'], check=True)
+    output.AnswerBuffer(str(threading.current_thread() is threading.main_thread()), 'text/plain')
+orthanc.RegisterRestCallback('/x', rest)
+''')
+    assert server.get('/x').text == 'False'
+    assert server.stop(timeout=15) == 0
+
+
+@pytest.mark.ours
+def test_an_endless_thread_does_not_hold_the_server(orthanc):
+    """Contract 5.2, 8 row 22: a bounded wait, logged."""
+    server = orthanc(script='''
+import threading, time
+threading.Thread(target=lambda: time.sleep(100000)).start()
+''', python={'StopTimeout': 2})
+    assert server.stop(timeout=20) == 0
+    assert server.messages('WE')
+    server.assert_no_leftovers()
+
+
+@pytest.mark.ours
+def test_a_script_that_ignores_signals_is_ended(orthanc):
+    server = orthanc(script='''
+import atexit, signal, time
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+atexit.register(lambda: time.sleep(100000))
+''', python={'StopTimeout': 1})
+    assert server.stop(timeout=20) == 0
+    server.assert_no_leftovers()
+
+
+def test_the_harness_notices_what_does_not_end():
+    """A wait that is never satisfied fails, and in time."""
+    with pytest.raises(Timeout):
+        wait_until(lambda: False, 0.1 / PATIENCE, 'nothing')
+
+
+def test_the_harness_notices_what_is_left_behind(orthanc, plugin):
+    """A process that outlives its server, and a file in the runtime directory."""
+    server = orthanc(plugin, script='''
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    for fd in range(64):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+    time.sleep(30)
+    os._exit(0)
+''' if plugin == 'official' else 'import orthanc\n')
+    left = os.path.join(server.runtime, 'left')
+    with open(left, 'w', encoding='ascii'):
+        pass
+    assert server.stop() == 0
+    with pytest.raises(AssertionError, match='left behind: .*left'):
+        server.assert_no_leftovers(0.2)
+    found = server.leftovers()
+    assert (len(found) == 2) == (plugin == 'official')
+    for text in found:
+        if text.startswith('process'):
+            os.kill(int(text.split()[1].rstrip(':')), signal.SIGKILL)
+    os.unlink(left)
+    server.assert_no_leftovers()

@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/fake_node.c - see fake_node.h
+ *
+ * The first text or buffer argument of a request may be an order:
+ *   fault:KIND:CODE:TEXT   answers with that fault
+ *   nest:N                 calls the host N times on the same lane, then answers
+ *   deep:N                 calls the host once with the text deep:N-1 (ends at 0)
+ *   big:N                  answers N bytes
+ *   sleep:MS               answers later
+ *   none                   answers nil
+ *   wrong                  answers a map, which nothing expects
+ *   drop                   closes the connection instead
+ * Anything else is answered with a description of the call, as text or bytes, or with a
+ * number that fits the signature.
+ */
+#include "fake_node.h"
+
+#include "support.h"
+
+#include "protocol/handshake.h"
+#include "protocol/limits.h"
+#include "protocol/sockets.h"
+#include "protocol/words.h"
+#include "worker/module/model.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS 256u
+#define CHANGE_METHOD   3u
+
+struct connection {
+    struct opb_fake_node *node;
+    struct opb_lane *lane;
+    struct opb_thread *thread; /* NULL: free */
+    bool is_service;
+    bool is_done;
+};
+
+struct opb_fake_node {
+    pthread_mutex_t lock;
+    char directory[64];
+    char path[96];
+    int listen_fd;
+    int stop_pair[2];
+    struct opb_thread *acceptor;
+    struct connection connections[MAX_CONNECTIONS];
+    unsigned int live, most;
+    uint64_t next_handle;
+    char *lines;
+    size_t lines_bytes;
+    struct opb_node_info *info; /* a copy of the tables, for names */
+};
+
+static void
+write_line(struct opb_fake_node *node, const char *line)
+{
+    size_t bytes = strlen(line);
+
+    (void)pthread_mutex_lock(&node->lock);
+    node->lines = realloc(node->lines, node->lines_bytes + bytes + 2);
+    assert_non_null(node->lines);
+    memcpy(node->lines + node->lines_bytes, line, bytes);
+    node->lines_bytes += bytes;
+    node->lines[node->lines_bytes++] = '\n';
+    node->lines[node->lines_bytes] = '\0';
+    (void)pthread_mutex_unlock(&node->lock);
+}
+
+char *
+opb_fake_node_take(struct opb_fake_node *node)
+{
+    char *lines;
+
+    (void)pthread_mutex_lock(&node->lock);
+    lines = node->lines == NULL ? strdup("") : node->lines;
+    node->lines = NULL;
+    node->lines_bytes = 0;
+    (void)pthread_mutex_unlock(&node->lock);
+    return lines;
+}
+
+struct description {
+    char text[2048];
+    size_t used;
+    char order[256]; /* the first text or buffer */
+    bool has_order;
+};
+
+OPB_PRINTF(2, 3)
+static void
+add(struct description *out, const char *format, ...)
+{
+    va_list args;
+    int bytes;
+
+    va_start(args, format);
+    bytes = vsnprintf(out->text + out->used, sizeof(out->text) - out->used, format, args);
+    va_end(args);
+    assert_true(bytes >= 0 && (size_t)bytes < sizeof(out->text) - out->used);
+    out->used += (size_t)bytes;
+}
+
+static void
+describe_bytes(struct description *out, char code, const char *data, size_t bytes)
+{
+    if (!out->has_order) {
+        (void)snprintf(out->order, sizeof(out->order), "%.*s",
+                       bytes > 200 ? 200 : (int)bytes, data);
+        out->has_order = true;
+    }
+    if (bytes > 100) {
+        add(out, "%c<%zu bytes>", code, bytes);
+        return;
+    }
+    add(out, "%c'", code);
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char byte = (unsigned char)data[i];
+
+        if (byte < 0x20 || byte >= 0x7f) {
+            add(out, "\\x%02x", byte);
+        }
+        else {
+            add(out, "%c", byte);
+        }
+    }
+    add(out, "'");
+}
+
+static void
+describe_text(struct description *out, struct opb_reader *reader)
+{
+    struct opb_reader as_bytes = *reader;
+    size_t bytes;
+    const char *data = opb_read_str(reader, &bytes);
+
+    if (reader->status != OPB_OK) {
+        *reader = as_bytes;
+        data = opb_read_bytes(reader, &bytes);
+    }
+    describe_bytes(out, 's', data, bytes);
+}
+
+/* Reads one parameter of that code. */
+static void
+describe_one(struct description *out, char code, struct opb_reader *reader)
+{
+    const void *data;
+    size_t bytes;
+
+    switch (code) {
+    case 's':
+        describe_text(out, reader);
+        return;
+    case 'b':
+    case 'p':
+        data = opb_read_bytes(reader, &bytes);
+        describe_bytes(out, 'b', data, bytes);
+        return;
+    case 'f':
+        add(out, "f%.9g", opb_read_double(reader));
+        return;
+    case 'e':
+    case 'i':
+        add(out, "%c%lld", code, (long long)opb_read_int(reader, INT32_MIN, INT32_MAX));
+        return;
+    case 'l':
+        add(out, "l%lld", (long long)opb_read_int(reader, INT64_MIN, INT64_MAX));
+        return;
+    case 'N':
+        if (opb_read_is_nil(reader)) {
+            opb_read_skip(reader);
+            add(out, "nil");
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    add(out, "%c%llu", code, (unsigned long long)opb_read_uint(reader, UINT64_MAX));
+}
+
+static void
+describe_call(struct description *out, const struct opb_node_function *function,
+              struct opb_frame *frame)
+{
+    const char *code = function->signature;
+    struct opb_reader reader;
+
+    memset(out, 0, sizeof(*out));
+    opb_frame_params(frame, &reader);
+    add(out, "%s(", function->name);
+    for (; *code != ':'; code++) {
+        describe_one(out, *code, &reader);
+        if (*code == 'O' || *code == 'N') {
+            code = strchr(code, ';');
+        }
+        if (code[1] != ':') {
+            add(out, ", ");
+        }
+    }
+    add(out, ")");
+    assert_int_equal(opb_reader_finish(&reader), OPB_OK);
+}
+
+/* _Register and _Release, which have no signature. */
+static void
+describe_special(struct description *out, const struct opb_node_function *function,
+                 struct opb_frame *frame)
+{
+    struct opb_reader reader;
+
+    memset(out, 0, sizeof(*out));
+    opb_frame_params(frame, &reader);
+    if (strcmp(function->name, OPB_FUNCTION_REGISTER) == 0) {
+        const char *kind = opb_read_cstr(&reader, false);
+        const char *pattern = opb_read_cstr(&reader, true);
+
+        add(out, "_Register(%s, %s, %llu)", kind, pattern == NULL ? "nil" : pattern,
+            (unsigned long long)opb_read_uint(&reader, UINT32_MAX));
+        (void)snprintf(out->order, sizeof(out->order), "%s",
+                       pattern == NULL ? "" : pattern);
+        return;
+    }
+    add(out, "_Release(%u)", reader.left);
+    while (reader.left > 0) {
+        (void)opb_read_uint(&reader, UINT64_MAX);
+    }
+    assert_int_equal(opb_reader_finish(&reader), OPB_OK);
+}
+
+static enum opb_status serve(void *context, struct opb_lane *lane, struct opb_frame *frame);
+
+static void
+call_host(struct connection *connection, const char *text)
+{
+    struct opb_message *message = opb_message_new();
+    struct opb_frame *response;
+
+    assert_non_null(message);
+    opb_message_begin_request(message, CHANGE_METHOD, 1);
+    opb_pack_cstr(message, text);
+    if (opb_exchange(connection->lane, message, serve, connection, opb_deadline_ms(20000),
+                     &response) == OPB_OK) {
+        opb_frame_free(response);
+    }
+    opb_message_free(message);
+}
+
+static void
+pack_result(struct opb_fake_node *node, struct opb_message *message, const char *signature,
+            const struct description *call)
+{
+    static const int dictionary[] = {16, 32, 11, 1, 1};
+
+    switch (strchr(signature, ':')[1]) {
+    case 's':
+    case 'z':
+        opb_pack_cstr(message, call->text);
+        return;
+    case 'b':
+        opb_pack_bytes(message, call->text, call->used);
+        return;
+    case 'i':
+        opb_pack_int(message, 42);
+        return;
+    case 'B':
+        opb_pack_bool(message, true);
+        return;
+    case 'O':
+        (void)pthread_mutex_lock(&node->lock);
+        opb_pack_uint(message, ++node->next_handle);
+        (void)pthread_mutex_unlock(&node->lock);
+        return;
+    case 'x':
+        if (strncmp(call->text, "LookupDictionary", 16) == 0) {
+            opb_pack_array(message, 5);
+            for (size_t i = 0; i < 5; i++) {
+                opb_pack_int(message, dictionary[i]);
+            }
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    opb_pack_nil(message);
+}
+
+/* Packs the answer to a request. *kept is memory that it lends. */
+static void
+pack_answer(struct connection *connection, struct opb_message *message, uint32_t msgid,
+            const char *signature, const struct description *call, void **kept)
+{
+    unsigned int number;
+    char text[200];
+    int code;
+
+    if (sscanf(call->order, "fault:%u:%d:%199[^\n]", &number, &code, text) == 3) {
+        opb_message_error(message, msgid, (enum opb_fault)number, code, text);
+        return;
+    }
+    opb_message_begin_response(message, msgid);
+    if (sscanf(call->order, "big:%u", &number) == 1) {
+        *kept = malloc(number);
+        assert_non_null(*kept);
+        memset(*kept, 'x', number);
+        opb_pack_bytes(message, *kept, number);
+    }
+    else if (strcmp(call->order, "none") == 0) {
+        opb_pack_nil(message);
+    }
+    else if (strcmp(call->order, "wrong") == 0) {
+        opb_pack_map(message, 0);
+    }
+    else {
+        pack_result(connection->node, message, signature, call);
+    }
+}
+
+static enum opb_status
+serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
+{
+    struct connection *connection = context;
+    const struct opb_node_info *info = connection->node->info;
+    const struct opb_node_function *function;
+    struct opb_message *message;
+    struct description call;
+    unsigned int number;
+    enum opb_status status;
+    void *kept = NULL;
+    char text[32];
+
+    if (opb_frame_method(frame) >= info->function_count) {
+        return OPB_BAD_FRAME;
+    }
+    function = &info->functions[opb_frame_method(frame)];
+    if (function->name[0] == '_') {
+        describe_special(&call, function, frame);
+    }
+    else {
+        describe_call(&call, function, frame);
+    }
+    if (opb_frame_type(frame) == OPB_NOTIFY) {
+        (void)snprintf(call.text + call.used, sizeof(call.text) - call.used, " posted");
+        write_line(connection->node, call.text);
+        return OPB_OK;
+    }
+    write_line(connection->node, call.text);
+    if (strcmp(call.order, "drop") == 0) {
+        opb_lane_shutdown(lane);
+        return OPB_GONE;
+    }
+    if (sscanf(call.order, "sleep:%u", &number) == 1) {
+        (void)poll(NULL, 0, (int)number);
+    }
+    else if (sscanf(call.order, "nest:%u", &number) == 1) {
+        for (; number > 0; number--) {
+            call_host(connection, "nested");
+        }
+    }
+    else if (sscanf(call.order, "deep:%u", &number) == 1 && number > 0) {
+        (void)snprintf(text, sizeof(text), "deep:%u", number - 1);
+        call_host(connection, text);
+    }
+    message = opb_message_new();
+    assert_non_null(message);
+    pack_answer(connection, message, opb_frame_msgid(frame), function->signature, &call,
+                &kept);
+    status = opb_lane_send(lane, message, opb_deadline_ms(20000));
+    opb_message_free(message);
+    free(kept);
+    return status;
+}
+
+static bool
+greet(struct connection *connection)
+{
+    uint64_t deadline_ms = opb_deadline_ms(5000);
+    struct opb_hello hello;
+    struct opb_frame *frame;
+    bool is_right;
+
+    if (opb_lane_receive(connection->lane, &frame, deadline_ms) != OPB_OK) {
+        return false;
+    }
+    is_right = opb_hello_decode(frame, &hello) == OPB_OK &&
+               hello.kind == OPB_CONNECTION_SERVICE && strcmp(hello.node, "fake") == 0 &&
+               hello.host == 5 && hello.secret[0] == 0x5a;
+    opb_frame_free(frame);
+    if (!is_right) {
+        assert_int_equal(
+            opb_welcome_refuse(connection->lane, "not the hello of this host", deadline_ms),
+            OPB_OK);
+        return false;
+    }
+    if (opb_welcome_send(connection->lane, deadline_ms) != OPB_OK) {
+        return false;
+    }
+    opb_lane_trust(connection->lane);
+    return true;
+}
+
+static void
+run_connection(void *context)
+{
+    struct connection *connection = context;
+    struct opb_frame *frame;
+    enum opb_status status = OPB_OK;
+
+    if (connection->is_service && !greet(connection)) {
+        status = OPB_REFUSED;
+    }
+    while (status == OPB_OK) {
+        status = opb_lane_receive(connection->lane, &frame, OPB_FOREVER);
+        if (status == OPB_OK) {
+            status = serve(connection, connection->lane, frame);
+            opb_frame_free(frame);
+        }
+    }
+    (void)pthread_mutex_lock(&connection->node->lock);
+    opb_lane_close(connection->lane);
+    connection->lane = NULL;
+    connection->is_done = true;
+    connection->node->live--;
+    (void)pthread_mutex_unlock(&connection->node->lock);
+}
+
+/* Called with the lock held. */
+static void
+add_connection(struct opb_fake_node *node, int fd, bool is_service)
+{
+    struct connection *connection = NULL;
+
+    for (size_t i = 0; i < MAX_CONNECTIONS && connection == NULL; i++) {
+        struct connection *candidate = &node->connections[i];
+
+        if (candidate->thread != NULL && candidate->is_done) {
+            struct opb_thread *thread = candidate->thread;
+
+            candidate->thread = NULL;
+            (void)pthread_mutex_unlock(&node->lock);
+            opb_thread_join(thread);
+            (void)pthread_mutex_lock(&node->lock);
+        }
+        if (candidate->thread == NULL) {
+            connection = candidate;
+        }
+    }
+    assert_non_null(connection);
+    memset(connection, 0, sizeof(*connection));
+    connection->node = node;
+    connection->is_service = is_service;
+    assert_int_equal(opb_lane_open(&connection->lane, &fd, &opb_segment_malloc), OPB_OK);
+    if (!is_service) {
+        opb_lane_trust(connection->lane);
+    }
+    node->live++;
+    node->most = node->live > node->most ? node->live : node->most;
+    connection->thread = opb_thread_start(run_connection, connection);
+}
+
+void
+opb_fake_node_serve(struct opb_fake_node *node, int fd)
+{
+    (void)pthread_mutex_lock(&node->lock);
+    add_connection(node, fd, false);
+    (void)pthread_mutex_unlock(&node->lock);
+}
+
+static void
+accept_forever(void *context)
+{
+    struct opb_fake_node *node = context;
+
+    for (;;) {
+        struct pollfd items[2] = {
+            {.fd = node->listen_fd, .events = POLLIN},
+            {.fd = node->stop_pair[0], .events = POLLIN},
+        };
+        int fd;
+
+        if (poll(items, 2, -1) < 0 || items[1].revents != 0) {
+            return;
+        }
+        if (opb_socket_accept(&fd, node->listen_fd) == OPB_OK) {
+            (void)pthread_mutex_lock(&node->lock);
+            add_connection(node, fd, true);
+            (void)pthread_mutex_unlock(&node->lock);
+        }
+    }
+}
+
+void
+opb_fake_node_drop(struct opb_fake_node *node)
+{
+    for (size_t i = 0; i < MAX_CONNECTIONS; i++) {
+        struct connection *connection = &node->connections[i];
+        struct opb_thread *thread;
+
+        (void)pthread_mutex_lock(&node->lock);
+        if (connection->lane != NULL) {
+            opb_lane_shutdown(connection->lane);
+        }
+        thread = connection->thread;
+        connection->thread = NULL;
+        (void)pthread_mutex_unlock(&node->lock);
+        if (thread != NULL) {
+            opb_thread_join(thread);
+        }
+    }
+    node->most = 0;
+}
+
+unsigned int
+opb_fake_node_most_connections(struct opb_fake_node *node)
+{
+    unsigned int most;
+
+    (void)pthread_mutex_lock(&node->lock);
+    most = node->most;
+    (void)pthread_mutex_unlock(&node->lock);
+    return most;
+}
+
+struct opb_node_info *
+opb_fake_node_info(const struct opb_fake_node *node)
+{
+    static const char *const calls[] = {"Load",   "Finalize",       "Rest",
+                                        "Change", "StoredInstance", "HttpFilter"};
+    struct opb_node_info *info = calloc(1, sizeof(*info));
+    uint32_t used = 0;
+
+    assert_non_null(info);
+    info->version = 1010001;
+    info->version_text = strdup("1.10.1");
+    info->node = strdup("fake");
+    info->node_socket = strdup(node->path);
+    info->host = 5;
+    info->secret[0] = 0x5a;
+    info->functions = calloc(opb_py_function_count + 2, sizeof(*info->functions));
+    for (uint32_t i = 0; i < opb_py_function_count; i++) {
+        const struct opb_py_function *function = &opb_py_functions[i];
+
+        /* Old names of a method stand for the same function of the node. One function is
+         * missing, and one is another, as if the plugin were of another release. */
+        if (function->node_name == NULL || strcmp(function->name, "GetFontSize") == 0) {
+            continue;
+        }
+        info->functions[used].name = strdup(function->node_name);
+        info->functions[used++].signature = strdup(
+            strcmp(function->name, "GetFontsCount") == 0 ? "s:i" : function->signature);
+    }
+    info->functions[used].name = strdup(OPB_FUNCTION_REGISTER);
+    info->functions[used++].signature = strdup("x:x");
+    info->functions[used].name = strdup(OPB_FUNCTION_RELEASE);
+    info->functions[used++].signature = strdup("x:x");
+    info->function_count = used;
+    info->call_count = sizeof(calls) / sizeof(calls[0]);
+    info->calls = calloc(info->call_count, sizeof(*info->calls));
+    for (uint32_t i = 0; i < info->call_count; i++) {
+        info->calls[i] = strdup(calls[i]);
+    }
+    return info;
+}
+
+struct opb_fake_node *
+opb_fake_node_start(void)
+{
+    struct opb_fake_node *node = calloc(1, sizeof(*node));
+
+    assert_non_null(node);
+    assert_int_equal(pthread_mutex_init(&node->lock, NULL), 0);
+    (void)snprintf(node->directory, sizeof(node->directory), "/tmp/opb-fake-node-XXXXXX");
+    assert_non_null(mkdtemp(node->directory));
+    (void)snprintf(node->path, sizeof(node->path), "%s/node.sock", node->directory);
+    assert_int_equal(opb_socket_listen(&node->listen_fd, node->path, 0600, 128), OPB_OK);
+    opb_make_pair(node->stop_pair);
+    node->next_handle = 1000;
+    node->info = opb_fake_node_info(node);
+    node->acceptor = opb_thread_start(accept_forever, node);
+    return node;
+}
+
+void
+opb_fake_node_stop(struct opb_fake_node *node)
+{
+    opb_write_all(node->stop_pair[1], "x", 1);
+    opb_thread_join(node->acceptor);
+    opb_fake_node_drop(node);
+    (void)close(node->stop_pair[0]);
+    (void)close(node->stop_pair[1]);
+    (void)close(node->listen_fd);
+    (void)unlink(node->path);
+    (void)rmdir(node->directory);
+    opb_node_info_free(node->info);
+    (void)pthread_mutex_destroy(&node->lock);
+    free(node->lines);
+    free(node);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/fake_node.h - a node without Orthanc, for tests of the orthanc module
+ *
+ * Here:      a service socket, lanes, every SDK function of the generated table. What
+ *            arrives is written down as text; what is answered depends on the first text
+ *            argument (see fake_node.c) and on the signature.
+ * Elsewhere: the module under test.
+ */
+#ifndef OPB_FAKE_NODE_H
+#define OPB_FAKE_NODE_H
+
+#include <Python.h>
+
+#include "worker/module/link.h"
+
+struct opb_fake_node;
+
+/* Listens on a socket in a new directory. */
+struct opb_fake_node *opb_fake_node_start(void);
+void opb_fake_node_stop(struct opb_fake_node *node);
+
+/* Gives what this node would say in Load. */
+struct opb_node_info *opb_fake_node_info(const struct opb_fake_node *node);
+
+/* Serves a lane in a thread until the peer closes it. Takes fd. */
+void opb_fake_node_serve(struct opb_fake_node *node, int fd);
+
+/* Closes all connections and waits for their threads. New ones are still accepted. */
+void opb_fake_node_drop(struct opb_fake_node *node);
+/* The most connections that there were at the same time. */
+unsigned int opb_fake_node_most_connections(struct opb_fake_node *node);
+
+/* Gives the lines written since the last call, in malloc'ed memory, each with its newline.
+ */
+char *opb_fake_node_take(struct opb_fake_node *node);
+
+#endif

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Tests of the path of a call through plugin/, against a server and a host that are the
+# tests' own.
+
+add_library(opb_plugin_test_support STATIC plugin_support.c)
+opb_compile_options(opb_plugin_test_support)
+target_link_libraries(opb_plugin_test_support PUBLIC opb_plugin opb_test_support Opb::jansson)
+
+foreach(name IN ITEMS call callbacks events handles invocation stack)
+  opb_unit_test(${name} LIBS opb_plugin_test_support)
+endforeach()
+foreach(name IN ITEMS routes shim)
+  opb_unit_test(${name} SOURCES throwing.cc LIBS opb_plugin_test_support)
+endforeach()

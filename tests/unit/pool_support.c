@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/pool_support.c - a real supervisor with fake hosts, and a node to test it
+ *
+ * Here:      starting and ending it, the node's end of its connections.
+ * Elsewhere: what is expected of it (test_supervisor_*.c).
+ */
+#include "tests/unit/pool_support.h"
+
+#include "protocol/sockets.h"
+#include "protocol/words.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MAX_OPTIONS 16
+
+static void
+pause_ms(long ms)
+{
+    struct timespec time = {0, ms * 1000000L};
+
+    (void)nanosleep(&time, NULL);
+}
+
+static void
+run_supervisor(const struct pool *pool, int managed_fd, const char *const *options)
+{
+    const char *arguments[MAX_OPTIONS + 8];
+    char number[16];
+    size_t count = 0;
+    int fd = open(pool->stderr_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+    arguments[count++] = OPB_TEST_SUPERVISOR;
+    arguments[count++] = "--socket";
+    arguments[count++] = pool->socket_path;
+    arguments[count++] = "--host-program";
+    arguments[count++] = OPB_TEST_FAKE_HOST;
+    if (managed_fd >= 0) {
+        (void)snprintf(number, sizeof(number), "%d", managed_fd);
+        (void)fcntl(managed_fd, F_SETFD, 0);
+        arguments[count++] = "--managed-fd";
+        arguments[count++] = number;
+    }
+    else {
+        (void)prctl(PR_SET_PDEATHSIG,
+                    SIGKILL); /* a test that fails leaves nothing running */
+    }
+    for (size_t i = 0; options != NULL && options[i] != NULL && i < MAX_OPTIONS; i++) {
+        arguments[count++] = options[i];
+    }
+    arguments[count] = NULL;
+    (void)dup2(fd, STDERR_FILENO);
+    (void)setsid();
+    (void)execv(OPB_TEST_SUPERVISOR, (char *const *)(uintptr_t)arguments);
+    _exit(126);
+}
+
+void
+pool_spawn(struct pool *pool, bool is_managed, const char *const *options)
+{
+    int pair[2] = {-1, -1};
+
+    memset(pool, 0, sizeof(*pool));
+    pool->lifeline = -1;
+    (void)strcpy(pool->directory, "/tmp/opb-test-XXXXXX");
+    assert_non_null(mkdtemp(pool->directory));
+    (void)snprintf(pool->socket_path, sizeof(pool->socket_path), "%s/pool.sock",
+                   pool->directory);
+    (void)snprintf(pool->stderr_path, sizeof(pool->stderr_path), "%s.stderr",
+                   pool->directory);
+    assert_int_equal(opb_random_bytes(pool->secret, sizeof(pool->secret)), OPB_OK);
+    pool->message = opb_message_new();
+    assert_non_null(pool->message);
+    if (is_managed) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    }
+    pool->pid = fork();
+    assert_true(pool->pid >= 0);
+    if (pool->pid == 0) {
+        run_supervisor(pool, pair[1], options);
+    }
+    if (is_managed) {
+        (void)close(pair[1]);
+        pool->lifeline = pair[0];
+    }
+}
+
+void
+pool_read_line(struct pool *pool, char *out, size_t capacity)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    size_t length = 0;
+
+    while (length == 0 || out[length - 1] != '\n') {
+        struct pollfd poll_fd = {.fd = pool->lifeline, .events = POLLIN};
+
+        assert_true(length + 1 < capacity);
+        assert_int_equal(poll(&poll_fd, 1, opb_deadline_poll(deadline)), 1);
+        assert_int_equal(read(pool->lifeline, out + length, 1), 1);
+        length++;
+    }
+    out[length - 1] = '\0';
+}
+
+void
+pool_start(struct pool *pool, bool is_managed, const char *const *options)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    char line[256];
+    char expected[64];
+
+    pool_spawn(pool, is_managed, options);
+    if (is_managed) {
+        pool_read_line(pool, line, sizeof(line));
+        (void)snprintf(expected, sizeof(expected), "READY %d %d", OPB_PROTOCOL_VERSION,
+                       (int)pool->pid);
+        assert_string_equal(line, expected);
+        return;
+    }
+    while (!path_exists(pool->socket_path)) {
+        assert_true(opb_clock_ms() < deadline);
+        pause_ms(5);
+    }
+}
+
+int
+pool_wait(struct pool *pool)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    int status = 0;
+    pid_t done;
+
+    while ((done = waitpid(pool->pid, &status, WNOHANG)) == 0) {
+        assert_true(opb_clock_ms() < deadline);
+        pause_ms(5);
+    }
+    assert_int_equal(done, pool->pid);
+    pool->pid = 0;
+    return status;
+}
+
+static void
+show_stderr(const struct pool *pool)
+{
+    char line[1024];
+    FILE *file = fopen(pool->stderr_path, "re");
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        print_error("%s", line);
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
+void
+pool_end(struct pool *pool)
+{
+    opb_lane_close(pool->control);
+    if (pool->lifeline >= 0) {
+        (void)close(pool->lifeline);
+    }
+    else if (pool->pid > 0) {
+        (void)kill(pool->pid, SIGTERM);
+    }
+    if (pool->pid > 0) {
+        int status = pool_wait(pool);
+
+        if (status != 0) { /* a sanitizer's report, most likely */
+            show_stderr(pool);
+            fail_msg("the supervisor ended with wait status %d", status);
+        }
+    }
+    opb_message_free(pool->message);
+    (void)unlink(pool->socket_path);
+    (void)unlink(pool->stderr_path);
+    (void)rmdir(pool->directory);
+    memset(pool, 0, sizeof(*pool));
+}
+
+struct opb_lane *
+pool_connect(struct pool *pool, struct opb_hello *hello, char *text, size_t capacity)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    struct opb_lane *lane = NULL;
+    uint32_t version = 0;
+    enum opb_status status;
+    int fd = -1;
+
+    text[0] = '\0';
+    assert_int_equal(opb_socket_connect(&fd, pool->socket_path, deadline), OPB_OK);
+    assert_int_equal(opb_lane_open(&lane, &fd, &opb_segment_malloc), OPB_OK);
+    assert_int_equal(opb_hello_send(lane, hello, deadline), OPB_OK);
+    status = opb_welcome_receive(lane, &version, deadline);
+    if (status != OPB_OK) {
+        (void)snprintf(text, capacity, "%s", opb_lane_failure(lane));
+        opb_lane_close(lane);
+        return NULL;
+    }
+    opb_lane_trust(lane);
+    return lane;
+}
+
+struct opb_lane *
+pool_connect_control(struct pool *pool)
+{
+    struct opb_hello hello = {.version = OPB_PROTOCOL_VERSION,
+                              .kind = OPB_CONNECTION_CONTROL};
+    char text[512];
+
+    return pool_connect(pool, &hello, text, sizeof(text));
+}
+
+int
+pool_ask_attach(struct pool *pool, struct opb_lane *control, const char *name,
+                const uint8_t *secret, size_t secret_bytes, char *text, size_t capacity)
+{
+    struct opb_frame *frame = NULL;
+    struct opb_reader reader;
+    struct opb_reader result;
+    enum opb_fault fault = OPB_FAULT_ORTHANC;
+    const char *fault_text = NULL;
+    int answer = -1;
+
+    opb_message_begin_request(pool->message, OPB_CONTROL_ATTACH, 5);
+    opb_message_set_msgid(pool->message, 41);
+    opb_pack_cstr(pool->message, name);
+    opb_pack_cstr(pool->message, "1.10.1");
+    opb_pack_cstr(pool->message, "/nowhere/node.sock");
+    opb_pack_bytes(pool->message, secret, secret_bytes);
+    opb_pack_uint(pool->message, (uint64_t)getpid());
+    assert_int_equal(opb_lane_send(control, pool->message, opb_deadline_ms(POOL_WAIT_MS)),
+                     OPB_OK);
+    assert_int_equal(opb_lane_receive(control, &frame, opb_deadline_ms(POOL_WAIT_MS)),
+                     OPB_OK);
+    assert_int_equal(opb_frame_type(frame), OPB_RESPONSE);
+    assert_int_equal(opb_frame_msgid(frame), 41);
+    if (opb_frame_fault(frame, &fault, NULL, &fault_text)) {
+        answer = (int)fault;
+        (void)snprintf(text, capacity, "%s", fault_text);
+    }
+    else {
+        opb_frame_result(frame, &reader);
+        assert_int_equal(opb_read_array(&reader, &result), 1);
+        (void)snprintf(text, capacity, "%s", opb_read_cstr(&result, false));
+        assert_int_equal(opb_reader_finish(&result), OPB_OK);
+        assert_int_equal(opb_reader_finish(&reader), OPB_OK);
+    }
+    opb_frame_free(frame);
+    return answer;
+}
+
+struct host_news
+pool_attach(struct pool *pool)
+{
+    pool->control = pool_connect_control(pool);
+    assert_non_null(pool->control);
+    assert_int_equal(pool_ask_attach(pool, pool->control, "Test node", pool->secret,
+                                     OPB_SECRET_BYTES, pool->node, sizeof(pool->node)),
+                     -1);
+    return pool_news(pool, OPB_CONTROL_HOST_STARTED);
+}
+
+static void
+read_news(struct opb_frame *frame, struct host_news *out)
+{
+    struct opb_reader reader;
+
+    memset(out, 0, sizeof(*out));
+    out->method = opb_frame_method(frame);
+    opb_frame_params(frame, &reader);
+    out->host = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
+    if (out->method != OPB_CONTROL_LOG) {
+        out->pid = (pid_t)opb_read_uint(&reader, INT32_MAX);
+    }
+    if (out->method != OPB_CONTROL_HOST_STARTED) {
+        (void)snprintf(out->text, sizeof(out->text), "%s", opb_read_cstr(&reader, false));
+    }
+    assert_int_equal(opb_reader_finish(&reader), OPB_OK);
+}
+
+struct host_news
+pool_news(struct pool *pool, uint32_t method)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    struct host_news news;
+
+    do {
+        struct opb_frame *frame = NULL;
+
+        assert_int_equal(opb_lane_receive(pool->control, &frame, deadline), OPB_OK);
+        assert_int_equal(opb_frame_type(frame), OPB_NOTIFY);
+        read_news(frame, &news);
+        opb_frame_free(frame);
+    } while (news.method != method);
+    return news;
+}
+
+void
+pool_ask_detach(struct pool *pool, uint64_t grace_ms)
+{
+    opb_message_begin_request(pool->message, OPB_CONTROL_DETACH, 1);
+    opb_message_set_msgid(pool->message, 42);
+    opb_pack_uint(pool->message, grace_ms);
+    assert_int_equal(
+        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+}
+
+void
+pool_await_detached(struct pool *pool)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    bool is_done = false;
+
+    while (!is_done) {
+        struct opb_frame *frame = NULL;
+
+        assert_int_equal(opb_lane_receive(pool->control, &frame, deadline), OPB_OK);
+        is_done = opb_frame_type(frame) == OPB_RESPONSE;
+        if (is_done) {
+            assert_int_equal(opb_frame_msgid(frame), 42);
+            assert_false(opb_frame_fault(frame, NULL, NULL, NULL));
+        }
+        opb_frame_free(frame);
+    }
+}
+
+void
+pool_replace_host(struct pool *pool, uint32_t host, const char *reason)
+{
+    opb_message_begin_notify(pool->message, OPB_CONTROL_REPLACE_HOST, 2);
+    opb_pack_uint(pool->message, host);
+    opb_pack_cstr(pool->message, reason);
+    assert_int_equal(
+        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+}
+
+struct opb_lane *
+pool_open_lane(struct pool *pool, uint32_t host, char *text, size_t capacity)
+{
+    struct opb_hello hello = {
+        .version = OPB_PROTOCOL_VERSION, .kind = OPB_CONNECTION_CALL, .host = host};
+
+    (void)snprintf(hello.node, sizeof(hello.node), "%s", pool->node);
+    memcpy(hello.secret, pool->secret, sizeof(hello.secret));
+    return pool_connect(pool, &hello, text, capacity);
+}
+
+bool
+host_ask(struct opb_lane *lane, uint32_t method, const char *text, char *answer,
+         size_t capacity)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    struct opb_message *message = opb_message_new();
+    struct opb_frame *frame = NULL;
+    struct opb_reader reader;
+    enum opb_status status;
+
+    assert_non_null(message);
+    answer[0] = '\0';
+    opb_message_begin_request(message, method, 1);
+    opb_pack_cstr(message, text);
+    status = opb_exchange(lane, message, NULL, NULL, deadline, &frame);
+    opb_message_free(message);
+    if (status != OPB_OK) {
+        assert_int_equal(status, OPB_GONE);
+        return false;
+    }
+    opb_frame_result(frame, &reader);
+    (void)snprintf(answer, capacity, "%s", opb_read_cstr(&reader, false));
+    assert_int_equal(opb_reader_finish(&reader), OPB_OK);
+    opb_frame_free(frame);
+    return true;
+}
+
+pid_t
+host_ask_pid(struct opb_lane *lane, uint32_t method)
+{
+    char answer[64];
+
+    assert_true(host_ask(lane, method, "", answer, sizeof(answer)));
+    assert_true(atoi(answer) > 1);
+    return atoi(answer);
+}
+
+bool
+process_is_alive(pid_t pid)
+{
+    char path[64];
+    char text[512] = "";
+    const char *state;
+    FILE *file;
+    bool is_alive;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    is_alive = fgets(text, sizeof(text), file) != NULL;
+    (void)fclose(file);
+    state = strrchr(text, ')');
+    return is_alive && state != NULL && state[2] != 'Z' && state[2] != 'X';
+}
+
+void
+process_await_end(pid_t pid)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+
+    while (process_is_alive(pid)) {
+        assert_true(opb_clock_ms() < deadline);
+        pause_ms(5);
+    }
+}
+
+bool
+path_exists(const char *path)
+{
+    struct stat info;
+
+    return lstat(path, &info) == 0;
+}
+
+void
+pool_await_stderr(struct pool *pool, const char *text)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    char content[8192];
+    bool is_found = false;
+
+    while (!is_found) {
+        FILE *file = fopen(pool->stderr_path, "re");
+        size_t bytes = 0;
+
+        if (file != NULL) {
+            bytes = fread(content, 1, sizeof(content) - 1, file);
+            (void)fclose(file);
+        }
+        content[bytes] = '\0';
+        is_found = strstr(content, text) != NULL;
+        assert_true(is_found || opb_clock_ms() < deadline);
+        pause_ms(is_found ? 0 : 5);
+    }
+}

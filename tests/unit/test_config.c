@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/test_config.c - the configuration keys, and what wrong ones say */
+#include "tests/unit/support.h"
+
+#include "plugin/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char message[512];
+
+static struct opb_config *
+parse(const char *json)
+{
+    struct opb_config *config = NULL;
+
+    assert_int_equal(opb_config_parse(&config, json, message, sizeof(message)), OPB_OK);
+    assert_string_equal(message, "");
+    return config;
+}
+
+static void
+assert_refused(const char *json, const char *expected)
+{
+    struct opb_config *config = NULL;
+
+    assert_int_equal(opb_config_parse(&config, json, message, sizeof(message)),
+                     OPB_REFUSED);
+    assert_null(config);
+    assert_string_equal(message, expected);
+}
+
+static void
+an_empty_configuration_has_the_defaults(void **state)
+{
+    struct opb_config *config = parse("{\"Name\": \"x\", \"Plugins\": []}");
+
+    (void)state;
+    assert_null(config->script);
+    assert_null(config->worker);
+    assert_null(config->runtime_dir);
+    assert_null(config->pool);
+    assert_false(config->verbose);
+    assert_false(config->late_routes);
+    assert_int_equal(config->queue_timeout_ms, 10000);
+    assert_int_equal(config->start_timeout_ms, 60000);
+    assert_int_equal(config->stop_timeout_ms, 30000);
+    opb_config_free(config);
+}
+
+static void
+every_key_is_read(void **state)
+{
+    struct opb_config *config = parse(
+        "{\"Python\": {\"Path\": \"a.py\", \"Verbose\": true, \"DisplayMemoryUsage\": true,"
+        "\"AllowThreads\": true, \"LateRoutes\": true, \"Worker\": \"/w\", \"Workers\": 1,"
+        "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
+        "\"StartTimeout\": 7, \"StopTimeout\": 1.25}}");
+
+    (void)state;
+    assert_string_equal(config->script, "a.py");
+    assert_true(config->verbose);
+    assert_true(config->memory_usage);
+    assert_true(config->allow_threads);
+    assert_true(config->late_routes);
+    assert_string_equal(config->worker, "/w");
+    assert_string_equal(config->runtime_dir, "/r");
+    assert_string_equal(config->pool, "/p");
+    assert_int_equal(config->queue_timeout_ms, 500);
+    assert_int_equal(config->start_timeout_ms, 7000);
+    assert_int_equal(config->stop_timeout_ms, 1250);
+    opb_config_free(config);
+}
+
+static void
+the_old_key_wins_over_the_alias_and_verbose_is_either(void **state)
+{
+    struct opb_config *config =
+        parse("{\"PythonScript\": \"old.py\", \"PythonVerbose\": true,"
+              "\"Python\": {\"Path\": \"new.py\", \"Verbose\": false}}");
+
+    (void)state;
+    assert_string_equal(config->script, "old.py");
+    assert_true(config->verbose);
+    opb_config_free(config);
+}
+
+static void
+a_wrong_type_names_key_value_and_what_is_allowed(void **state)
+{
+    (void)state;
+    assert_refused("{\"PythonScript\": 12}",
+                   "The configuration option \"PythonScript\" is 12, and must be a string");
+    assert_refused(
+        "{\"PythonVerbose\": \"yes\"}",
+        "The configuration option \"PythonVerbose\" is \"yes\", and must be true or "
+        "false");
+    assert_refused("{\"Python\": 12}",
+                   "The configuration section \"Python\" is 12, and must be an object");
+    assert_refused(
+        "{\"Python\": {\"AllowThreads\": \"yes\"}}",
+        "The configuration option \"Python.AllowThreads\" is \"yes\", and must be "
+        "true or false");
+    assert_refused(
+        "{\"Python\": {\"Worker\": \"\"}}",
+        "The configuration option \"Python.Worker\" is \"\", and must be a string "
+        "that is not empty");
+    assert_refused(
+        "{\"Python\": {\"Path\": \"a\\u0000b\"}}",
+        "The configuration option \"Python.Path\" is \"a\\u0000b\", and must be a "
+        "string without NUL characters");
+    assert_refused(
+        "{\"Python\": {\"QueueTimeout\": 0}}",
+        "The configuration option \"Python.QueueTimeout\" is 0, and must be a number "
+        "of seconds from 0.1 to 3600");
+    assert_refused("{\"Python\": {\"StopTimeout\": true}}",
+                   "The configuration option \"Python.StopTimeout\" is true, and must be a "
+                   "number of seconds from 0.1 to 3600");
+}
+
+static void
+several_workers_are_refused_for_now(void **state)
+{
+    (void)state;
+    assert_refused("{\"Python\": {\"Workers\": 2}}",
+                   "The configuration option \"Python.Workers\" is 2, and must be 1: this "
+                   "version does not yet run a script in several hosts");
+    assert_refused(
+        "{\"Python\": {\"Workers\": 0}}",
+        "The configuration option \"Python.Workers\" is 0, and must be the number 1");
+}
+
+static void
+an_unknown_key_names_the_nearest_known_one(void **state)
+{
+    (void)state;
+    assert_refused(
+        "{\"Python\": {\"verbos\": true}}",
+        "The configuration option \"Python.verbos\" is not known to this version; "
+        "the nearest known option is \"Python.Verbose\"");
+    assert_refused("{\"Python\": {\"QueueTimeOut\": 1}}",
+                   "The configuration option \"Python.QueueTimeOut\" is not known to this "
+                   "version; the nearest known option is \"Python.QueueTimeout\"");
+}
+
+static void
+long_values_and_messages_are_cut(void **state)
+{
+    struct opb_config *config;
+    char json[2048];
+    char small[16];
+
+    (void)state;
+    (void)snprintf(json, sizeof(json), "{\"Python\": {\"Workers\": \"%01500d\"}}", 0);
+    assert_int_equal(opb_config_parse(&config, json, message, sizeof(message)),
+                     OPB_REFUSED);
+    assert_true(strlen(message) < 400);
+    assert_int_equal(opb_config_parse(&config, json, small, sizeof(small)), OPB_REFUSED);
+    assert_int_equal(strlen(small), sizeof(small) - 1);
+}
+
+static void
+what_is_not_json_is_refused(void **state)
+{
+    struct opb_config *config;
+
+    (void)state;
+    assert_int_equal(opb_config_parse(&config, "{", message, sizeof(message)), OPB_REFUSED);
+    assert_int_equal(opb_config_parse(&config, "[]", message, sizeof(message)),
+                     OPB_REFUSED);
+}
+
+static void
+assert_script(const char *path, enum opb_status expected, const char *text)
+{
+    struct opb_config config = {.script = strdup(path)};
+
+    assert_int_equal(opb_config_find_script(&config, message, sizeof(message)), expected);
+    if (expected == OPB_OK) {
+        assert_string_equal(config.script_path, text);
+    }
+    else {
+        assert_string_equal(message, text);
+    }
+    free(config.script);
+    free(config.script_path);
+}
+
+static void
+the_path_of_the_script_is_checked_as_the_official_plugin_does(void **state)
+{
+    char directory[] = "/tmp/opb-config-XXXXXX";
+    char *before = getcwd(NULL, 0);
+    char absolute[64];
+    FILE *file;
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    assert_int_equal(chdir(directory), 0);
+    file = fopen("a.py", "w");
+    assert_non_null(file);
+    (void)fclose(file);
+    assert_int_equal(rename("a.py", "b.PY"), 0);
+    assert_int_equal(mkdir("c.py", 0700), 0);
+    (void)snprintf(absolute, sizeof(absolute), "%s/b.PY", directory);
+    assert_script(absolute, OPB_OK, absolute);
+    assert_script("b.PY", OPB_OK, absolute);
+    assert_script("", OPB_REFUSED, "Python script must have the \".py\" file extension: ");
+    assert_script("b.txt", OPB_REFUSED,
+                  "Python script must have the \".py\" file extension: b.txt");
+    assert_script("x.py/b", OPB_REFUSED,
+                  "Python script must have the \".py\" file extension: x.py/b");
+    assert_script("a.py", OPB_REFUSED, "Inexistent directory for the Python script: a.py");
+    assert_script("c.py", OPB_REFUSED, "Inexistent directory for the Python script: c.py");
+    assert_int_equal(rename("b.PY", "orthanc.py"), 0);
+    assert_script("orthanc.py", OPB_REFUSED,
+                  "The Python script orthanc.py cannot be imported as a module named "
+                  "\"orthanc\": rename the file");
+    assert_int_equal(unlink("orthanc.py"), 0);
+    assert_int_equal(rmdir("c.py"), 0);
+    assert_int_equal(chdir(before), 0);
+    assert_int_equal(rmdir(directory), 0);
+    free(before);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OPB_TEST(an_empty_configuration_has_the_defaults),
+        OPB_TEST(every_key_is_read),
+        OPB_TEST(the_old_key_wins_over_the_alias_and_verbose_is_either),
+        OPB_TEST(a_wrong_type_names_key_value_and_what_is_allowed),
+        OPB_TEST(several_workers_are_refused_for_now),
+        OPB_TEST(an_unknown_key_names_the_nearest_known_one),
+        OPB_TEST(long_values_and_messages_are_cut),
+        OPB_TEST(what_is_not_json_is_refused),
+        OPB_TEST(the_path_of_the_script_is_checked_as_the_official_plugin_does),
+    };
+
+    return OPB_RUN(tests);
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/test_events.c - the queue of change events */
+#include "plugin_support.h"
+
+#include "plugin/events.h"
+#include "plugin/routes.h"
+
+#include "protocol/sockets.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_SEEN 256u
+
+static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
+static char seen[MAX_SEEN][40]; /* "4 new-patient", in order of delivery */
+static unsigned seen_count;
+static atomic_uint deaths_left;
+
+static int
+make_node(void **state)
+{
+    struct opb_node *node = fake_node_new();
+    enum opb_fault fault;
+    char text[256];
+
+    seen_count = 0;
+    atomic_store(&deaths_left, 0);
+    assert_int_equal(
+        opb_routes_add(node->routes, "Change", NULL, 0, &fault, text, sizeof(text)),
+        OPB_OK);
+    assert_int_equal(opb_events_new(&node->events, node), OPB_OK);
+    assert_int_equal(opb_events_start(node->events), OPB_OK);
+    *state = node;
+    return 0;
+}
+
+static int
+free_node(void **state)
+{
+    struct opb_node *node = *state;
+
+    opb_node_set_phase(node, OPB_PHASE_FINALIZING);
+    opb_events_stop(node->events);
+    opb_events_free(node->events);
+    fake_node_free(node);
+    return 0;
+}
+
+static void
+note(struct opb_frame *frame)
+{
+    struct opb_reader reader;
+    int change;
+    const char *id;
+
+    assert_int_equal(opb_frame_method(frame), OPB_CALL_CHANGE_INDEX);
+    opb_frame_params(frame, &reader);
+    change = (int)opb_read_int(&reader, 0, 1000);
+    (void)opb_read_int(&reader, 0, 1000);
+    id = opb_read_cstr(&reader, false);
+    assert_int_equal(opb_reader_finish(&reader), OPB_OK);
+    pthread_mutex_lock(&seen_lock);
+    (void)snprintf(seen[seen_count++ % MAX_SEEN], sizeof(seen[0]), "%d %s", change, id);
+    pthread_mutex_unlock(&seen_lock);
+}
+
+static void
+take_event(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *message)
+{
+    note(frame);
+    fake_answer_nil(lane, frame, message);
+}
+
+static void
+take_event_slowly(struct opb_lane *lane, struct opb_frame *frame,
+                  struct opb_message *message)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    take_event(lane, frame, message);
+}
+
+static void
+raise_at_event(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *message)
+{
+    note(frame);
+    fake_answer_fault(lane, frame, message, OPB_FAULT_RAISED, "ValueError");
+}
+
+static void
+die_at_event(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *message)
+{
+    if (atomic_load(&deaths_left) == 0) {
+        take_event(lane, frame, message);
+        return;
+    }
+    note(frame);
+    atomic_fetch_sub(&deaths_left, 1);
+    fake_host_kill("was killed by signal 11 (Segmentation fault)");
+    (void)fake_host_activate(opb_node_current());
+}
+
+static void
+change(OrthancPluginChangeType type, const char *id)
+{
+    assert_int_equal(opb_callback_change(type, OrthancPluginResourceType_Study, id),
+                     OrthancPluginErrorCode_Success);
+}
+
+static void
+stop(void)
+{
+    assert_int_equal(opb_callback_change(OrthancPluginChangeType_OrthancStopped,
+                                         OrthancPluginResourceType_None, NULL),
+                     OrthancPluginErrorCode_Success);
+}
+
+static void
+expect_seen(const char *const *expected, unsigned count)
+{
+    pthread_mutex_lock(&seen_lock);
+    assert_int_equal(seen_count, count);
+    for (unsigned i = 0; i < count; i++) {
+        assert_string_equal(seen[i], expected[i]);
+    }
+    pthread_mutex_unlock(&seen_lock);
+}
+
+static void
+events_come_in_order_and_stop_waits_for_them(void **state)
+{
+    static const char *const expected[] = {"10 ", "3 a", "5 b", "6 c", "11 "};
+    struct opb_node *node = *state;
+
+    fake_host_start(node, take_event_slowly);
+    change(OrthancPluginChangeType_OrthancStarted, NULL);
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    change(OrthancPluginChangeType_NewStudy, "c");
+    assert_int_equal(opb_node_phase(node), OPB_PHASE_RUNNING);
+    stop();
+    expect_seen(expected, 5);
+    assert_int_equal(opb_node_phase(node), OPB_PHASE_STOPPED);
+    change(OrthancPluginChangeType_StableStudy, "late"); /* counted, not delivered */
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    expect_seen(expected, 5);
+}
+
+static void
+event_whose_callback_raises_is_done(void **state)
+{
+    static const char *const expected[] = {"3 a", "5 b", "11 "};
+
+    fake_host_start(*state, raise_at_event);
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    stop();
+    expect_seen(expected, 3);
+}
+
+static void
+event_that_ends_a_host_goes_to_the_next_one(void **state)
+{
+    static const char *const expected[] = {"3 a", "3 a", "5 b", "11 "};
+
+    atomic_store(&deaths_left, 1);
+    fake_host_start(*state, die_at_event);
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    stop();
+    expect_seen(expected, 4);
+    assert_true(fake_log_has("The event NEW_INSTANCE a is delivered once more"));
+}
+
+static void
+event_that_ends_two_hosts_is_set_aside(void **state)
+{
+    static const char *const expected[] = {"3 a", "3 a", "5 b", "11 "};
+
+    atomic_store(&deaths_left, 2);
+    fake_host_start(*state, die_at_event);
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    stop();
+    expect_seen(expected, 4);
+    assert_true(
+        fake_log_has("The event NEW_INSTANCE a (resource type 1) has ended two hosts"));
+}
+
+static bool
+has_complained(void *context)
+{
+    (void)context;
+    return fake_log_has("no host was ready within Python.QueueTimeout");
+}
+
+static void
+events_wait_for_a_host_that_comes_back(void **state)
+{
+    static const char *const expected[] = {"3 a", "11 "};
+
+    change(OrthancPluginChangeType_NewInstance, "a");
+    opb_wait_until(has_complained, NULL, 5000); /* nobody for a whole QueueTimeout */
+    fake_host_start(*state, take_event);
+    stop();
+    expect_seen(expected, 2);
+}
+
+static void
+stop_without_a_host_ends_after_queue_timeout(void **state)
+{
+    uint64_t before_ms = opb_clock_ms();
+
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    stop();
+    assert_true(opb_clock_ms() - before_ms < 3000);
+    assert_int_equal(opb_node_phase(*state), OPB_PHASE_STOPPED);
+    assert_true(fake_log_has("change events are dropped"));
+}
+
+static void
+die_for_good(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *message)
+{
+    (void)lane;
+    (void)message;
+    note(frame);
+    fake_host_kill("was killed by signal 9 (Killed)");
+}
+
+static void
+stop_ends_when_the_host_dies_for_good(void **state)
+{
+    static const char *const expected[] = {"11 "};
+
+    fake_host_start(*state, die_for_good);
+    stop();
+    expect_seen(expected, 1);
+}
+
+static void
+without_a_handler_nothing_waits(void **state)
+{
+    struct opb_node *node = *state;
+    uint64_t before_ms = opb_clock_ms();
+
+    opb_routes_begin(node->routes);
+    opb_routes_commit(node->routes);
+    change(OrthancPluginChangeType_NewInstance, "a");
+    stop();
+    assert_true(opb_clock_ms() - before_ms < 200);
+    assert_int_equal(opb_node_phase(node), OPB_PHASE_STOPPED);
+}
+
+static void
+block(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *message)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    fake_answer_nil(lane, frame, message);
+}
+
+static void
+queue_has_an_end(void **state)
+{
+    fake_host_start(*state, block);
+    for (int i = 0; i < 100100; i++) {
+        change(OrthancPluginChangeType_NewInstance, "a");
+    }
+    assert_true(fake_log_has("A change event is lost"));
+    fake_host_kill("was killed"); /* else the queue would take long to empty */
+    stop();
+}
+
+#define EVENT_TEST(function) cmocka_unit_test_setup_teardown(function, make_node, free_node)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EVENT_TEST(events_come_in_order_and_stop_waits_for_them),
+        EVENT_TEST(event_whose_callback_raises_is_done),
+        EVENT_TEST(event_that_ends_a_host_goes_to_the_next_one),
+        EVENT_TEST(event_that_ends_two_hosts_is_set_aside),
+        EVENT_TEST(events_wait_for_a_host_that_comes_back),
+        EVENT_TEST(stop_without_a_host_ends_after_queue_timeout),
+        EVENT_TEST(stop_ends_when_the_host_dies_for_good),
+        EVENT_TEST(without_a_handler_nothing_waits),
+        EVENT_TEST(queue_has_an_end),
+    };
+
+    return OPB_RUN(tests);
+}

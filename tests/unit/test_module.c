@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/test_module.c - the orthanc module against a node without Orthanc
+ *
+ * Here:      an interpreter with the module and a module fake_node, through which the
+ *            tests in module_tests.py see and steer the node's side.
+ * Elsewhere: the node (fake_node.c), the checks themselves (module_tests.py).
+ */
+#include <Python.h>
+
+#include "fake_node.h"
+#include "support.h"
+
+#include "protocol/sockets.h"
+#include "worker/module/module.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct opb_fake_node *node;
+static struct opb_link *test_link;
+static PyObject *tests; /* owned: module_tests */
+
+/* Calls from the node: Change(text) to what the script registered. */
+static enum opb_status
+serve_host(void *context, struct opb_lane *lane, struct opb_frame *frame)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *callback = opb_registered("Change", 0);
+    struct opb_message *message = opb_link_message(opb_link_current());
+    struct opb_reader reader;
+    PyObject *result;
+    enum opb_status status;
+
+    (void)context;
+    opb_frame_params(frame, &reader);
+    result = callback == NULL
+                 ? NULL
+                 : PyObject_CallFunction(callback, "s", opb_read_cstr(&reader, false));
+    if (result == NULL) {
+        PyErr_WriteUnraisable(callback);
+    }
+    Py_XDECREF(result);
+    opb_message_begin_response(message, opb_frame_msgid(frame));
+    opb_pack_nil(message);
+    Py_BEGIN_ALLOW_THREADS status = opb_lane_send(lane, message, opb_deadline_ms(20000));
+    Py_END_ALLOW_THREADS opb_link_message_back(opb_link_current(), message);
+    PyGILState_Release(gil);
+    return status;
+}
+
+/* take() -> [line]: what the node was asked since the last time. */
+static PyObject *
+fake_take(PyObject *self, PyObject *args)
+{
+    char *lines = opb_fake_node_take(node);
+    PyObject *text = PyUnicode_FromString(lines);
+    PyObject *list;
+
+    (void)self;
+    (void)args;
+    free(lines);
+    list = PyUnicode_Splitlines(text, 0);
+    Py_DECREF(text);
+    return list;
+}
+
+/* bound(function): calls it as a thread that serves a lane would. */
+static PyObject *
+fake_bound(PyObject *self, PyObject *function)
+{
+    struct opb_lane *lane;
+    PyObject *result;
+    int fds[2];
+
+    (void)self;
+    opb_make_pair(fds);
+    assert_int_equal(opb_lane_open(&lane, &fds[0], &opb_segment_pybytes), OPB_OK);
+    opb_lane_trust(lane);
+    opb_fake_node_serve(node, fds[1]);
+    assert_int_equal(opb_link_bind(test_link, lane), OPB_OK);
+    result = PyObject_CallNoArgs(function);
+    Py_BEGIN_ALLOW_THREADS opb_lane_flush(lane);
+    Py_END_ALLOW_THREADS assert_int_equal(opb_link_bind(test_link, NULL), OPB_OK);
+    opb_lane_close(lane);
+    return result;
+}
+
+/* drop(): the node closes all connections. */
+static PyObject *
+fake_drop(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    Py_BEGIN_ALLOW_THREADS opb_fake_node_drop(node);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
+static PyObject *
+fake_most(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyLong_FromUnsignedLong(opb_fake_node_most_connections(node));
+}
+
+/* new(class, handle, owned) and end(object): as for the argument of a callback. */
+static PyObject *
+fake_new(PyObject *self, PyObject *args)
+{
+    unsigned long long handle;
+    const char *name;
+    int is_owned;
+
+    (void)self;
+    return PyArg_ParseTuple(args, "sKp", &name, &handle, &is_owned)
+               ? opb_object_new(name, handle, is_owned != 0)
+               : NULL;
+}
+
+static PyObject *
+fake_end(PyObject *self, PyObject *object)
+{
+    (void)self;
+    opb_object_invalidate(object);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+fake_verbose(PyObject *self, PyObject *flag)
+{
+    struct opb_node_info *info;
+    const struct opb_node_info *lent = opb_link_info(test_link);
+
+    (void)self;
+    memcpy(&info, &lent, sizeof(info)); /* it was ours, and nobody else looks now */
+    info->verbose = PyObject_IsTrue(flag) == 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+fake_log(PyObject *self, PyObject *text)
+{
+    (void)self;
+    opb_log_to_node("LogError", PyUnicode_AsUTF8(text));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+fake_clear(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    opb_registrations_clear();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+fake_registered(PyObject *self, PyObject *args)
+{
+    PyObject *found;
+    unsigned int index;
+    const char *name;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "sI", &name, &index)) {
+        return NULL;
+    }
+    found = opb_registered(name, index);
+    return Py_NewRef(found == NULL ? Py_None : found);
+}
+
+static PyMethodDef fake_functions[] = {
+    {"take", fake_take, METH_NOARGS, NULL},
+    {"bound", fake_bound, METH_O, NULL},
+    {"drop", fake_drop, METH_NOARGS, NULL},
+    {"most", fake_most, METH_NOARGS, NULL},
+    {"new", fake_new, METH_VARARGS, NULL},
+    {"end", fake_end, METH_O, NULL},
+    {"verbose", fake_verbose, METH_O, NULL},
+    {"log", fake_log, METH_O, NULL},
+    {"clear", fake_clear, METH_NOARGS, NULL},
+    {"registered", fake_registered, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef fake_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "fake_node",
+    .m_size = -1,
+    .m_methods = fake_functions,
+};
+
+static PyObject *
+init_fake_node(void)
+{
+    return PyModule_Create(&fake_definition);
+}
+
+/* Runs a function of module_tests.py; an exception there is a failure here. */
+static void
+run(const char *name)
+{
+    PyObject *result;
+
+    PyErr_Clear();
+    result = PyObject_CallMethod(tests, "run", "s", name);
+    if (result == NULL) {
+        PyErr_Print();
+        fail_msg("%s raised", name);
+    }
+    Py_DECREF(result);
+}
+
+#define PYTHON_TEST(name)                                                                  \
+    static void name(void **state)                                                         \
+    {                                                                                      \
+        (void)state;                                                                       \
+        run(#name);                                                                        \
+    }
+
+PYTHON_TEST(the_module_looks_as_the_contract_says)
+PYTHON_TEST(classes_behave_as_the_contract_says)
+PYTHON_TEST(enumerations_behave_as_the_contract_says)
+PYTHON_TEST(strings_are_converted_strictly)
+PYTHON_TEST(buffers_are_converted_generously)
+PYTHON_TEST(integers_wrap_as_in_c)
+PYTHON_TEST(floats_are_single_precision)
+PYTHON_TEST(objects_travel_as_handles)
+PYTHON_TEST(bad_arguments_raise_one_text_with_the_cause)
+PYTHON_TEST(surplus_arguments_of_functions_without_any_are_ignored)
+PYTHON_TEST(results_have_the_types_of_their_signature)
+PYTHON_TEST(faults_become_exceptions)
+PYTHON_TEST(functions_that_the_node_lacks_are_refused_by_name)
+PYTHON_TEST(large_buffers_travel_both_ways)
+PYTHON_TEST(stale_objects_are_refused_without_asking)
+PYTHON_TEST(owned_objects_are_released_in_batches)
+PYTHON_TEST(posts_wait_for_company_but_not_long)
+PYTHON_TEST(posts_keep_their_order_before_requests)
+PYTHON_TEST(many_posts_do_not_deadlock)
+PYTHON_TEST(void_functions_of_free_threads_are_round_trips)
+PYTHON_TEST(nested_calls_run_on_the_waiting_thread)
+PYTHON_TEST(nesting_has_a_limit_and_survives_it)
+PYTHON_TEST(other_threads_run_during_a_call)
+PYTHON_TEST(free_threads_share_a_limited_number_of_lanes)
+PYTHON_TEST(closed_service_lanes_are_replaced)
+PYTHON_TEST(a_lost_connection_raises)
+PYTHON_TEST(registrations_reach_the_node)
+PYTHON_TEST(refused_registrations_are_forgotten)
+PYTHON_TEST(registrations_are_checked_as_the_contract_says)
+PYTHON_TEST(hand_written_functions_behave_as_the_contract_says)
+PYTHON_TEST(verbose_tells_each_call)
+PYTHON_TEST(a_fork_child_is_not_connected_and_leaves_the_parent_alone)
+PYTHON_TEST(forks_among_busy_threads_do_not_hang)
+PYTHON_TEST(a_second_import_gives_the_same_types)
+
+static void
+start_python(void)
+{
+    PyPreConfig before;
+    PyConfig config;
+
+    /* Python's own checks of its memory, and no pool that hides ours from others. */
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.allocator = PYMEM_ALLOCATOR_MALLOC_DEBUG;
+    assert_int_equal(PyStatus_Exception(Py_PreInitialize(&before)), 0);
+    assert_int_equal(PyImport_AppendInittab("orthanc", PyInit_orthanc), 0);
+    assert_int_equal(PyImport_AppendInittab("fake_node", init_fake_node), 0);
+    PyConfig_InitIsolatedConfig(&config);
+    assert_int_equal(PyStatus_Exception(Py_InitializeFromConfig(&config)), 0);
+    PyConfig_Clear(&config);
+}
+
+static void
+start_link(void)
+{
+    struct opb_node_info *info = opb_fake_node_info(node);
+
+    assert_int_equal(opb_link_open(&test_link, &info, serve_host, NULL), OPB_OK);
+    assert_null(info);
+    assert_int_equal(opb_link_start(test_link), OPB_OK);
+}
+
+static void
+import_tests(void)
+{
+    PyObject *path = PySys_GetObject("path"); /* borrowed */
+    PyObject *folder = PyUnicode_FromString(OPB_TEST_FOLDER);
+
+    assert_int_equal(PyList_Insert(path, 0, folder), 0);
+    Py_DECREF(folder);
+    tests = PyImport_ImportModule("module_tests");
+    if (tests == NULL) {
+        PyErr_Print();
+    }
+    assert_non_null(tests);
+}
+
+/* One service lane stays open between tests: it must be there before the first. */
+static void
+warm_up(void)
+{
+    PyObject *result = PyObject_CallMethod(tests, "settle", NULL);
+
+    assert_non_null(result);
+    Py_DECREF(result);
+}
+
+int
+main(void)
+{
+    static const struct CMUnitTest all[] = {
+        OPB_TEST(the_module_looks_as_the_contract_says),
+        OPB_TEST(classes_behave_as_the_contract_says),
+        OPB_TEST(enumerations_behave_as_the_contract_says),
+        OPB_TEST(strings_are_converted_strictly),
+        OPB_TEST(buffers_are_converted_generously),
+        OPB_TEST(integers_wrap_as_in_c),
+        OPB_TEST(floats_are_single_precision),
+        OPB_TEST(objects_travel_as_handles),
+        OPB_TEST(bad_arguments_raise_one_text_with_the_cause),
+        OPB_TEST(surplus_arguments_of_functions_without_any_are_ignored),
+        OPB_TEST(results_have_the_types_of_their_signature),
+        OPB_TEST(faults_become_exceptions),
+        OPB_TEST(functions_that_the_node_lacks_are_refused_by_name),
+        OPB_TEST(large_buffers_travel_both_ways),
+        OPB_TEST(stale_objects_are_refused_without_asking),
+        OPB_TEST(owned_objects_are_released_in_batches),
+        OPB_TEST(posts_wait_for_company_but_not_long),
+        OPB_TEST(posts_keep_their_order_before_requests),
+        OPB_TEST(many_posts_do_not_deadlock),
+        OPB_TEST(void_functions_of_free_threads_are_round_trips),
+        OPB_TEST(nested_calls_run_on_the_waiting_thread),
+        OPB_TEST(nesting_has_a_limit_and_survives_it),
+        OPB_TEST(other_threads_run_during_a_call),
+        OPB_TEST(free_threads_share_a_limited_number_of_lanes),
+        OPB_TEST(closed_service_lanes_are_replaced),
+        OPB_TEST(a_lost_connection_raises),
+        OPB_TEST(registrations_reach_the_node),
+        OPB_TEST(refused_registrations_are_forgotten),
+        OPB_TEST(registrations_are_checked_as_the_contract_says),
+        OPB_TEST(hand_written_functions_behave_as_the_contract_says),
+        OPB_TEST(verbose_tells_each_call),
+        OPB_TEST(a_fork_child_is_not_connected_and_leaves_the_parent_alone),
+        OPB_TEST(forks_among_busy_threads_do_not_hang),
+        OPB_TEST(a_second_import_gives_the_same_types),
+    };
+    int result;
+
+    node = opb_fake_node_start();
+    start_python();
+    start_link();
+    import_tests();
+    warm_up();
+    result = OPB_RUN(all);
+    Py_CLEAR(tests);
+    if (Py_FinalizeEx() != 0) {
+        result = 1;
+    }
+    opb_fake_node_stop(node);
+    return result;
+}

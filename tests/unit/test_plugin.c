@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/test_plugin.c - Initialize and Finalize, with the real daemon and a fake host
+ */
+#include "plugin_support.h"
+
+#include "protocol/sockets.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define WAIT_MS 30000u
+
+int32_t OrthancPluginInitialize(OrthancPluginContext *context);
+void OrthancPluginFinalize(void);
+const char *OrthancPluginGetVersion(void);
+
+static char directory[64];
+static char configuration[1024];
+
+static void
+write_file(const char *name, mode_t mode, const char *format, const char *a, const char *b)
+{
+    char path[128];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    if (b != NULL) {
+        (void)fprintf(file, "#!/bin/sh\nexec %s --host-program %s \"$@\"\n", a, b);
+    }
+    else {
+        (void)fprintf(file, "%s%s\n", format, a);
+    }
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static OrthancPluginErrorCode
+give_configuration(const void *params)
+{
+    const _OrthancPluginRetrieveDynamicString *out = params;
+
+    *out->result = strdup(configuration);
+    return OrthancPluginErrorCode_Success;
+}
+
+static OrthancPluginErrorCode
+give_path(const void *params)
+{
+    const _OrthancPluginRetrieveDynamicString *out = params;
+
+    *out->result = strdup("/usr/sbin/Orthanc");
+    return OrthancPluginErrorCode_Success;
+}
+
+static OrthancPluginErrorCode
+succeed(const void *params)
+{
+    (void)params;
+    return OrthancPluginErrorCode_Success;
+}
+
+static void
+configure(const char *word, const char *more)
+{
+    write_file("script.py", 0600, "", word, NULL);
+    (void)snprintf(configuration, sizeof(configuration),
+                   "{\"PythonScript\": \"%s/script.py\", \"Python\": {\"Worker\": "
+                   "\"%s/worker\", \"RuntimeDirectory\": \"%s\"%s}}",
+                   directory, directory, directory, more);
+}
+
+static int
+make_server(void **state)
+{
+    (void)state;
+    strcpy(directory, "/tmp/opb-plugin-XXXXXX");
+    assert_non_null(mkdtemp(directory));
+    write_file("worker", 0700, "", OPB_TEST_WORKER, OPB_TEST_SCRIPT_HOST);
+    fake_orthanc_reset();
+    fake_on(_OrthancPluginService_GetConfiguration, give_configuration);
+    fake_on(_OrthancPluginService_GetOrthancPath, give_path);
+    fake_on(_OrthancPluginService_SetPluginProperty, succeed);
+    fake_on(_OrthancPluginService_RegisterOnChangeCallback, succeed);
+    fake_on(_OrthancPluginService_RegisterOnStoredInstanceCallback, succeed);
+    fake_on(_OrthancPluginService_RegisterIncomingHttpRequestFilter2, succeed);
+    return 0;
+}
+
+/* Nothing of the bridge may be left in the runtime directory. */
+static int
+end_server(void **state)
+{
+    static const char *const names[] = {"script.py", "script.py.mark", "worker"};
+    char path[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
+        (void)unlink(path); /* not every test has made it */
+    }
+    assert_int_equal(rmdir(directory), 0);
+    return 0;
+}
+
+static bool
+log_has(void *text)
+{
+    return fake_log_has(text);
+}
+
+static void
+await_log(const char *text)
+{
+    char copy[128];
+
+    (void)snprintf(copy, sizeof(copy), "%s", text);
+    opb_wait_until(log_has, copy, WAIT_MS);
+}
+
+static bool
+has_host(void *context)
+{
+    struct opb_node *node = opb_node_current();
+    pid_t *pid = context;
+    pid_t found = 0;
+
+    pthread_mutex_lock(&node->lock);
+    if (node->session != NULL) {
+        found = opb_session_pid(node->session);
+    }
+    pthread_mutex_unlock(&node->lock);
+    if (found == 0 || found == *pid) {
+        return false;
+    }
+    *pid = found;
+    return true;
+}
+
+/* The host that takes calls, other than the one before. */
+static pid_t
+await_host(pid_t before)
+{
+    pid_t pid = before;
+
+    opb_wait_until(has_host, &pid, WAIT_MS);
+    return pid;
+}
+
+static bool
+is_gone(void *pid)
+{
+    return kill(*(pid_t *)pid, 0) != 0;
+}
+
+static void
+a_plugin_without_a_script_stays_idle(void **state)
+{
+    (void)state;
+    strcpy(configuration, "{}");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    assert_true(
+        fake_log_has("Options \"PythonScript\" and \"Python.Path\" are not provided: "
+                     "Python scripting is disabled"));
+    OrthancPluginFinalize();
+    assert_true(fake_log_has("Python plugin is finalizing"));
+    assert_null(opb_node_current());
+}
+
+static void
+a_server_that_is_too_old_is_refused(void **state)
+{
+    (void)state;
+    configure("ok", "");
+    fake_orthanc()->orthancVersion = "1.9.7";
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), -1);
+    assert_true(fake_log_has("Orthanc 1.9.7 is too old for the Python plugin"));
+}
+
+static void
+a_script_is_loaded_and_finished_twice_in_one_process(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    configure("ok", "");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+        pid = await_host(0);
+        OrthancPluginFinalize();
+        opb_wait_until(is_gone, &pid, WAIT_MS);
+    }
+    assert_int_equal(fake_log_count("Using Python script \"script.py\" from directory: "),
+                     2);
+    assert_int_equal(fake_log_count("Program name: /usr/sbin/Orthanc"), 2);
+    assert_false(fake_log_has("SIGTERM"));
+    assert_string_equal(OrthancPluginGetName(), "python");
+    assert_string_equal(OrthancPluginGetVersion(), OPB_BUILD_VERSION);
+}
+
+static void
+service_lanes_are_served_while_the_script_loads(void **state)
+{
+    (void)state;
+    configure("service", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    OrthancPluginFinalize();
+}
+
+static void
+a_script_that_raises_ends_the_start_without_another_line(void **state)
+{
+    (void)state;
+    configure("raise", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), -1);
+    assert_null(opb_node_current());
+    assert_false(fake_log_has("cannot"));
+}
+
+static void
+a_script_that_cannot_be_used_ends_the_start_with_the_reason(void **state)
+{
+    (void)state;
+    configure("refuse", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), -1);
+    assert_true(fake_log_has("this script cannot be used"));
+}
+
+static void
+a_script_that_ends_the_process_ends_the_start_with_its_exit_code(void **state)
+{
+    (void)state;
+    configure("exit", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), -1);
+    assert_true(fake_log_has("ended the host process while it was being imported: it ended "
+                             "with exit code 7"));
+}
+
+static void
+a_killed_host_is_replaced(void **state)
+{
+    pid_t first;
+
+    (void)state;
+    configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    first = await_host(0);
+    assert_int_equal(kill(first, SIGKILL), 0);
+    (void)await_host(first);
+    assert_true(
+        fake_log_has("was killed by signal 9 (Killed); a new one is being started"));
+    OrthancPluginFinalize();
+}
+
+static void
+a_host_that_cannot_load_is_replaced_again_and_again(void **state)
+{
+    (void)state;
+    configure("once", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    assert_int_equal(kill(await_host(0), SIGKILL), 0);
+    for (int i = 0; i < 1000 && fake_log_count("no call is served until another can") < 3;
+         i++) {
+        usleep(20000);
+    }
+    assert_true(fake_log_count("no call is served until another can") >= 3);
+    OrthancPluginFinalize();
+}
+
+/* The daemon's process id, from its name in /proc: the parent of the host. */
+static pid_t
+parent_of(pid_t pid)
+{
+    char path[64];
+    char text[256];
+    FILE *file;
+    long parent = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof(text), file));
+    (void)fclose(file);
+    assert_int_equal(sscanf(strrchr(text, ')') + 2, "%*c %ld", &parent), 1);
+    return (pid_t)parent;
+}
+
+static void
+a_killed_daemon_is_replaced_with_its_host(void **state)
+{
+    pid_t first;
+
+    (void)state;
+    configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    first = await_host(0);
+    assert_int_equal(kill(parent_of(first), SIGKILL), 0);
+    (void)await_host(first);
+    opb_wait_until(is_gone, &first, WAIT_MS);
+    await_log("The worker is running again");
+    assert_true(fake_log_has("was killed by signal 9 (Killed); all hosts are ended"));
+    OrthancPluginFinalize();
+}
+
+static void
+a_daemon_that_was_killed_just_before_the_end_does_no_harm(void **state)
+{
+    (void)state;
+    configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    assert_int_equal(kill(parent_of(await_host(0)), SIGKILL), 0);
+    OrthancPluginFinalize();
+}
+
+static void
+a_script_that_does_not_finish_is_killed_in_time(void **state)
+{
+    uint64_t before_ms;
+    pid_t pid;
+
+    (void)state;
+    configure("stay", ", \"StopTimeout\": 0.2");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = await_host(0);
+    before_ms = opb_clock_ms();
+    OrthancPluginFinalize();
+    assert_true(opb_clock_ms() - before_ms < 10000);
+    opb_wait_until(is_gone, &pid, WAIT_MS);
+    assert_true(fake_log_has("has not finished within 200 ms"));
+}
+
+static void
+a_missing_worker_is_named(void **state)
+{
+    (void)state;
+    configure("ok", "");
+    (void)snprintf(configuration, sizeof(configuration),
+                   "{\"PythonScript\": \"%s/script.py\", \"Python\": {\"Worker\": "
+                   "\"/nonexistent/worker\"}}",
+                   directory);
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), -1);
+    assert_true(
+        fake_log_has("The worker /nonexistent/worker, named by the configuration option "
+                     "\"Python.Worker\", cannot be run: No such file or directory"));
+}
+
+static void
+a_directory_that_cannot_be_made_is_named(void **state)
+{
+    (void)state;
+    (void)snprintf(
+        configuration, sizeof(configuration),
+        "{\"PythonScript\": \"%s/script.py\", \"Python\": {\"RuntimeDirectory\": "
+        "\"/nonexistent\"}}",
+        directory);
+    write_file("script.py", 0600, "", "ok", NULL);
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), -1);
+    assert_true(
+        fake_log_has("cannot be made below /nonexistent (No such file or directory)"));
+}
+
+#define SERVER_TEST(function)                                                              \
+    cmocka_unit_test_setup_teardown(function, make_server, end_server)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SERVER_TEST(a_plugin_without_a_script_stays_idle),
+        SERVER_TEST(a_server_that_is_too_old_is_refused),
+        SERVER_TEST(a_script_is_loaded_and_finished_twice_in_one_process),
+        SERVER_TEST(service_lanes_are_served_while_the_script_loads),
+        SERVER_TEST(a_script_that_raises_ends_the_start_without_another_line),
+        SERVER_TEST(a_script_that_cannot_be_used_ends_the_start_with_the_reason),
+        SERVER_TEST(a_script_that_ends_the_process_ends_the_start_with_its_exit_code),
+        SERVER_TEST(a_killed_host_is_replaced),
+        SERVER_TEST(a_host_that_cannot_load_is_replaced_again_and_again),
+        SERVER_TEST(a_killed_daemon_is_replaced_with_its_host),
+        SERVER_TEST(a_daemon_that_was_killed_just_before_the_end_does_no_harm),
+        SERVER_TEST(a_script_that_does_not_finish_is_killed_in_time),
+        SERVER_TEST(a_missing_worker_is_named),
+        SERVER_TEST(a_directory_that_cannot_be_made_is_named),
+    };
+
+    return OPB_RUN(tests);
+}

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/test_supervisor_hosts.c - hosts of a real supervisor: start, lanes, death
+ *
+ * Each test runs the daemon itself, with fake_host.c in the place of Python.
+ */
+#include "tests/unit/fake_host.h"
+#include "tests/unit/pool_support.h"
+#include "tests/unit/support.h"
+
+#include "protocol/sockets.h"
+#include "protocol/words.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct opb_lane *
+must_open_lane(struct pool *pool, uint32_t host)
+{
+    char text[512];
+    struct opb_lane *lane = pool_open_lane(pool, host, text, sizeof(text));
+
+    if (lane == NULL) {
+        fail_msg("no lane: %s", text);
+    }
+    return lane;
+}
+
+static void
+attach_starts_a_host_and_a_lane_reaches_it(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    char answer[64];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    assert_string_equal(pool.node, "Test node");
+    assert_int_equal(host.host, 1);
+    assert_true(process_is_alive(host.pid));
+    lane = must_open_lane(&pool, host.host);
+    assert_true(host_ask(lane, FAKE_ECHO, "grüß dich", answer, sizeof(answer)));
+    assert_string_equal(answer, "grüß dich");
+    opb_lane_close(lane);
+    pool_end(&pool);
+    process_await_end(host.pid);
+}
+
+static void
+many_lanes_are_served_at_the_same_time(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lanes[20];
+    char answer[64];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    for (size_t i = 0; i < 20; i++) {
+        lanes[i] = must_open_lane(&pool, host.host);
+    }
+    for (size_t i = 0; i < 20; i++) {
+        char text[16];
+
+        (void)snprintf(text, sizeof(text), "%zu", i);
+        assert_true(host_ask(lanes[i], FAKE_ECHO, text, answer, sizeof(answer)));
+        assert_string_equal(answer, text);
+        opb_lane_close(lanes[i]);
+    }
+    pool_end(&pool);
+}
+
+static void
+a_host_inherits_no_descriptor_and_no_signal_setting(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    char answer[512];
+
+    (void)state;
+    (void)setenv("FAKE_HOST_MARK", "inherited", 1);
+    (void)signal(SIGUSR1, SIG_IGN);
+    pool_start(&pool, true, NULL);
+    (void)signal(SIGUSR1, SIG_DFL);
+    (void)unsetenv("FAKE_HOST_MARK");
+    host = pool_attach(&pool);
+    lane = must_open_lane(&pool, host.host);
+    assert_true(host_ask(lane, FAKE_ENV, "FAKE_HOST_MARK", answer, sizeof(answer)));
+    assert_string_equal(answer, "inherited");
+    assert_true(host_ask(lane, FAKE_SIGNALS, "", answer, sizeof(answer)));
+    assert_string_equal(answer, "0000000000000000 0000000000000000");
+    assert_true(host_ask(lane, FAKE_FDS, "", answer, sizeof(answer)));
+    assert_string_equal(answer, "3 4"); /* its control socket, and this lane */
+    opb_lane_close(lane);
+    pool_end(&pool);
+}
+
+static void
+a_killed_host_is_reported_and_replaced_at_once(void **state)
+{
+    struct pool pool;
+    struct host_news first;
+    struct host_news died;
+    struct host_news second;
+    struct opb_lane *lane;
+    char answer[64];
+    uint64_t began;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    first = pool_attach(&pool);
+    lane = must_open_lane(&pool, first.host);
+    began = opb_clock_ms();
+    assert_int_equal(kill(first.pid, SIGKILL), 0);
+    died = pool_news(&pool, OPB_CONTROL_HOST_DIED);
+    assert_int_equal(died.host, first.host);
+    assert_int_equal(died.pid, first.pid);
+    assert_string_equal(died.text, "was killed by signal 9 (Killed)");
+    second = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    assert_true(opb_clock_ms() - began < 2000);
+    assert_int_equal(second.host, 2);
+    assert_int_not_equal(second.pid, first.pid);
+    assert_false(host_ask(lane, FAKE_ECHO, "?", answer, sizeof(answer)));
+    opb_lane_close(lane);
+    assert_null(pool_open_lane(&pool, first.host, answer, sizeof(answer)));
+    assert_string_equal(answer, "host 1 is not running");
+    lane = must_open_lane(&pool, second.host);
+    assert_true(host_ask(lane, FAKE_ECHO, "again", answer, sizeof(answer)));
+    opb_lane_close(lane);
+    pool_end(&pool);
+}
+
+static void
+the_reason_of_a_death_tells_signals_from_exit_codes(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    char answer[64];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    lane = must_open_lane(&pool, host.host);
+    assert_false(host_ask(lane, FAKE_CRASH, "", answer, sizeof(answer)));
+    opb_lane_close(lane);
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).text,
+                        "was killed by signal 11 (Segmentation fault)");
+    host = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    lane = must_open_lane(&pool, host.host);
+    assert_false(host_ask(lane, FAKE_EXIT, "7", answer, sizeof(answer)));
+    opb_lane_close(lane);
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).text,
+                        "ended with exit code 7");
+    pool_end(&pool);
+}
+
+static void
+hosts_that_die_at_once_are_started_ever_more_slowly(void **state)
+{
+    struct pool pool;
+    uint64_t times[6];
+
+    (void)state;
+    (void)setenv("FAKE_HOST_EXIT", "3", 1);
+    pool_start(&pool, true, NULL);
+    (void)unsetenv("FAKE_HOST_EXIT");
+    (void)pool_attach(&pool);
+    times[0] = opb_clock_ms();
+    for (size_t i = 1; i < 6; i++) {
+        assert_string_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).text,
+                            "ended with exit code 3");
+        assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_STARTED).host, i + 1);
+        times[i] = opb_clock_ms();
+    }
+    assert_true(times[2] - times[1] >= 95);
+    assert_true(times[3] - times[2] >= 195);
+    assert_true(times[4] - times[3] >= 395);
+    assert_true(times[5] - times[4] >= 795);
+    pool_end(&pool);
+}
+
+static void
+a_host_program_that_cannot_run_is_reported(void **state)
+{
+    static const char *const options[] = {"--host-program", "/etc", NULL};
+    struct pool pool;
+    struct host_news died;
+
+    (void)state;
+    pool_start(&pool, true, options); /* a directory has x bits, and cannot be run */
+    (void)pool_attach(&pool);
+    died = pool_news(&pool, OPB_CONTROL_HOST_DIED);
+    assert_string_equal(died.text, "could not be started: /etc: Permission denied");
+    pool_end(&pool);
+}
+
+static void
+what_a_dead_host_started_is_killed_too(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    pid_t children[3];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    lane = must_open_lane(&pool, host.host);
+    children[0] = host_ask_pid(lane, FAKE_CHILD);
+    children[1] = host_ask_pid(lane, FAKE_SETSID_CHILD);
+    children[2] = host_ask_pid(lane, FAKE_DAEMON);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(process_is_alive(children[i]));
+    }
+    assert_int_equal(kill(host.pid, SIGKILL), 0);
+    host = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(process_is_alive(children[i])); /* before the next host started */
+    }
+    opb_lane_close(lane);
+    pool_end(&pool);
+}
+
+static void
+a_daemon_of_a_living_host_is_left_alone(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    pid_t daemon_pid;
+    pid_t child;
+    char answer[64];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    lane = must_open_lane(&pool, host.host);
+    daemon_pid = host_ask_pid(lane, FAKE_DAEMON);
+    child = host_ask_pid(lane, FAKE_DAEMON);
+    assert_int_equal(kill(child, SIGKILL), 0); /* the supervisor gets SIGCHLD for it */
+    process_await_end(child);
+    assert_true(host_ask(lane, FAKE_ECHO, "still here", answer, sizeof(answer)));
+    assert_true(process_is_alive(daemon_pid));
+    opb_lane_close(lane);
+    pool_end(&pool);
+    process_await_end(daemon_pid);
+}
+
+static void
+replace_host_kills_it_and_repeats_the_reason(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct host_news died;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    pool_replace_host(&pool, 77, "no such host");
+    pool_replace_host(&pool, host.host, "did not answer for 30 s");
+    died = pool_news(&pool, OPB_CONTROL_HOST_DIED);
+    assert_int_equal(died.host, host.host);
+    assert_string_equal(died.text, "did not answer for 30 s");
+    assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_STARTED).host, host.host + 1);
+    pool_end(&pool);
+}
+
+/* Connects and greets without waiting for the welcome. */
+static struct opb_lane *
+greet(struct pool *pool, uint32_t host)
+{
+    struct opb_hello hello = {
+        .version = OPB_PROTOCOL_VERSION, .kind = OPB_CONNECTION_CALL, .host = host};
+    struct opb_lane *lane = NULL;
+    int fd = -1;
+
+    (void)snprintf(hello.node, sizeof(hello.node), "%s", pool->node);
+    memcpy(hello.secret, pool->secret, sizeof(hello.secret));
+    assert_int_equal(
+        opb_socket_connect(&fd, pool->socket_path, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    assert_int_equal(opb_lane_open(&lane, &fd, &opb_segment_malloc), OPB_OK);
+    assert_int_equal(opb_hello_send(lane, &hello, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    return lane;
+}
+
+static void
+a_stopped_host_takes_no_lanes_and_the_node_is_told_why(void **state)
+{
+    static const char *const options[] = {"--handshake-timeout-ms", "300", NULL};
+    enum { MOST = 600 };
+    struct opb_lane **lanes = calloc(MOST, sizeof(*lanes));
+    struct pool pool;
+    struct host_news host;
+    uint32_t version = 0;
+
+    (void)state;
+    assert_non_null(lanes);
+    pool_start(&pool, true, options);
+    host = pool_attach(&pool);
+    assert_int_equal(kill(host.pid, SIGSTOP), 0);
+    for (size_t i = 0; i < MOST; i++) {
+        lanes[i] = greet(&pool, host.host); /* the last ones find the socket full */
+    }
+    assert_int_equal(
+        opb_welcome_receive(lanes[MOST - 1], &version, opb_deadline_ms(POOL_WAIT_MS)),
+        OPB_REFUSED);
+    assert_string_equal(
+        opb_lane_failure(lanes[MOST - 1]),
+        "host 1 did not take the lane within 300 ms: it hangs or is stopped");
+    for (size_t i = 0; i < MOST; i++) {
+        opb_lane_close(lanes[i]);
+    }
+    free(lanes);
+    pool_replace_host(&pool, host.host, "was stopped");
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).text, "was stopped");
+    host = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    opb_lane_close(must_open_lane(&pool, host.host));
+    pool_end(&pool);
+}
+
+static void
+detach_waits_for_hosts_that_end_by_themselves(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    struct host_news died;
+    char answer[64];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    lane = must_open_lane(&pool, host.host);
+    pool_ask_detach(&pool, 15000);
+    assert_false(host_ask(lane, FAKE_EXIT, "0", answer, sizeof(answer)));
+    opb_lane_close(lane);
+    died = pool_news(&pool, OPB_CONTROL_HOST_DIED);
+    assert_string_equal(died.text, "ended with exit code 0");
+    pool_await_detached(&pool);
+    assert_false(process_is_alive(host.pid));
+    assert_null(pool_open_lane(&pool, host.host, answer, sizeof(answer)));
+    assert_true(process_is_alive(pool.pid)); /* it ends with its node, not before */
+    pool_end(&pool);
+}
+
+static void
+detach_ends_what_does_not_end_by_itself(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    pid_t child;
+    char answer[64];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    lane = must_open_lane(&pool, host.host);
+    assert_true(host_ask(lane, FAKE_IGNORE_TERM, "", answer, sizeof(answer)));
+    child = host_ask_pid(lane, FAKE_SETSID_CHILD);
+    pool_ask_detach(&pool, 50);
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_LOG).text,
+                        "Python did not finish in time: sending it SIGTERM");
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_LOG).text,
+                        "Python did not end on SIGTERM: killing it");
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).text,
+                        "was killed by signal 9 (Killed)");
+    pool_await_detached(&pool);
+    assert_false(process_is_alive(child));
+    opb_lane_close(lane);
+    pool_end(&pool);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OPB_TEST(attach_starts_a_host_and_a_lane_reaches_it),
+        OPB_TEST(many_lanes_are_served_at_the_same_time),
+        OPB_TEST(a_host_inherits_no_descriptor_and_no_signal_setting),
+        OPB_TEST(a_killed_host_is_reported_and_replaced_at_once),
+        OPB_TEST(the_reason_of_a_death_tells_signals_from_exit_codes),
+        OPB_TEST(hosts_that_die_at_once_are_started_ever_more_slowly),
+        OPB_TEST(a_host_program_that_cannot_run_is_reported),
+        OPB_TEST(what_a_dead_host_started_is_killed_too),
+        OPB_TEST(a_daemon_of_a_living_host_is_left_alone),
+        OPB_TEST(replace_host_kills_it_and_repeats_the_reason),
+        OPB_TEST(a_stopped_host_takes_no_lanes_and_the_node_is_told_why),
+        OPB_TEST(detach_waits_for_hosts_that_end_by_themselves),
+        OPB_TEST(detach_ends_what_does_not_end_by_itself),
+    };
+
+    return OPB_RUN(tests);
+}

@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/test_supervisor_pool.c - the daemon itself: who comes in, and how it ends
+ *
+ * Each test runs the daemon itself, with fake_host.c in the place of Python.
+ */
+#include "tests/unit/fake_host.h"
+#include "tests/unit/pool_support.h"
+#include "tests/unit/support.h"
+
+#include "protocol/sockets.h"
+#include "protocol/words.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *const hurry[] = {"--handshake-timeout-ms", "300", NULL};
+
+static struct opb_hello
+good_hello(const struct pool *pool, uint32_t host)
+{
+    struct opb_hello hello = {
+        .version = OPB_PROTOCOL_VERSION, .kind = OPB_CONNECTION_CALL, .host = host};
+
+    (void)snprintf(hello.node, sizeof(hello.node), "%s", pool->node);
+    memcpy(hello.secret, pool->secret, sizeof(hello.secret));
+    return hello;
+}
+
+static void
+expect_refusal(struct pool *pool, struct opb_hello hello, const char *expected)
+{
+    char text[512];
+
+    assert_null(pool_connect(pool, &hello, text, sizeof(text)));
+    assert_string_equal(text, expected);
+}
+
+static void
+expect_service(struct pool *pool, uint32_t host)
+{
+    char text[512];
+    struct opb_lane *lane = pool_open_lane(pool, host, text, sizeof(text));
+
+    assert_string_equal(text, "");
+    assert_true(host_ask(lane, FAKE_ECHO, "fine", text, sizeof(text)));
+    assert_string_equal(text, "fine");
+    opb_lane_close(lane);
+}
+
+/* True once the peer has closed; skips what it said before. */
+static bool
+is_closed_by_peer(int fd)
+{
+    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
+    char bytes[512];
+    ssize_t got;
+
+    do {
+        struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+        if (poll(&poll_fd, 1, opb_deadline_poll(deadline)) != 1) {
+            return false;
+        }
+        got = recv(fd, bytes, sizeof(bytes), 0);
+    } while (got > 0);
+    return true;
+}
+
+static int
+connect_raw(struct pool *pool)
+{
+    int fd = -1;
+
+    assert_int_equal(
+        opb_socket_connect(&fd, pool->socket_path, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    return fd;
+}
+
+static void
+lanes_are_refused_with_the_reason(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_hello hello;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    hello = good_hello(&pool, 1);
+    (void)strcpy(hello.node, "Nobody");
+    expect_refusal(&pool, hello, "no node of that name is attached to this worker");
+    host = pool_attach(&pool);
+
+    hello = good_hello(&pool, host.host);
+    hello.version = 77;
+    expect_refusal(&pool, hello,
+                   "this worker speaks protocol version 1, the plugin version 77: install "
+                   "plugin and worker from the same release");
+    hello = good_hello(&pool, host.host);
+    hello.secret[31] ^= 1;
+    expect_refusal(&pool, hello, "the secret is not the one of the node that it names");
+    hello = good_hello(&pool, host.host + 1);
+    expect_refusal(&pool, hello, "host 2 is not running");
+    hello = good_hello(&pool, host.host);
+    hello.kind = OPB_CONNECTION_SERVICE;
+    expect_refusal(&pool, hello, "this socket takes no connections of that kind");
+    expect_service(&pool, host.host);
+    pool_end(&pool);
+}
+
+static void
+garbage_ends_only_its_own_connection(void **state)
+{
+    static const uint8_t huge[] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0};
+    static const uint8_t with_segments[] = {0, 0, 0, 1, 0, 9, 0, 0};
+    static const uint8_t empty[] = {0, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t bomb[] = {0, 0, 0, 5, 0, 0, 0, 0, 0xdf, 0xff, 0xff, 0xff, 0xff};
+    static const uint8_t http[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    static const struct {
+        const uint8_t *bytes;
+        size_t count;
+    } cases[] = {{huge, sizeof(huge)},
+                 {with_segments, sizeof(with_segments)},
+                 {empty, sizeof(empty)},
+                 {bomb, sizeof(bomb)},
+                 {http, sizeof(http)}};
+    struct pool pool;
+    struct host_news host;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int fd = connect_raw(&pool);
+
+        assert_true(send(fd, cases[i].bytes, cases[i].count, MSG_NOSIGNAL) > 0);
+        assert_true(is_closed_by_peer(fd));
+        (void)close(fd);
+        assert_non_null(strstr(pool_news(&pool, OPB_CONTROL_LOG).text,
+                               "its first bytes are no greeting of the bridge"));
+    }
+    expect_service(&pool, host.host);
+    pool_end(&pool);
+}
+
+static void
+garbage_on_the_control_connection_ends_the_node(void **state)
+{
+    static const uint8_t garbage[] = {0, 0, 0, 1, 0, 0, 0, 0, 0xc1};
+    struct pool pool;
+    struct host_news host;
+    struct opb_frame *frame = NULL;
+
+    (void)state;
+    pool_start(&pool, false, NULL);
+    host = pool_attach(&pool);
+    assert_true(send(opb_lane_fd(pool.control), garbage, sizeof(garbage), MSG_NOSIGNAL) >
+                0);
+    while (opb_lane_receive(pool.control, &frame, opb_deadline_ms(POOL_WAIT_MS)) ==
+           OPB_OK) {
+        opb_frame_free(frame); /* the log line that says so */
+    }
+    assert_int_equal(opb_lane_status(pool.control), OPB_GONE);
+    process_await_end(host.pid);
+    opb_lane_close(pool.control);
+    host = pool_attach(&pool); /* the daemon is well */
+    expect_service(&pool, host.host);
+    pool_end(&pool);
+}
+
+static void
+a_slow_greeting_is_not_waited_for(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *idle_control;
+    int silent;
+    int slow;
+
+    (void)state;
+    pool_start(&pool, true, hurry);
+    host = pool_attach(&pool);
+    silent = connect_raw(&pool);
+    slow = connect_raw(&pool);
+    assert_int_equal(send(slow, "\0\0\0\20", 4, MSG_NOSIGNAL), 4);
+    idle_control = pool_connect_control(&pool);
+    expect_service(&pool, host.host); /* nobody waits for them */
+    assert_true(is_closed_by_peer(silent));
+    assert_true(is_closed_by_peer(slow));
+    assert_true(is_closed_by_peer(opb_lane_fd(idle_control)));
+    (void)close(silent);
+    (void)close(slow);
+    opb_lane_close(idle_control);
+    expect_service(&pool, host.host); /* the attached node may be idle for ever */
+    pool_end(&pool);
+}
+
+static void
+crowds_wait_outside_and_are_served_later(void **state)
+{
+    enum { CROWD = 300 };
+    struct pool pool;
+    struct host_news host;
+    int fds[CROWD];
+
+    (void)state;
+    pool_start(&pool, true, hurry);
+    host = pool_attach(&pool);
+    for (size_t i = 0; i < CROWD; i++) {
+        fds[i] = connect_raw(&pool);
+    }
+    expect_service(&pool, host.host);
+    for (size_t i = 0; i < CROWD; i++) {
+        (void)close(fds[i]);
+    }
+    pool_end(&pool);
+}
+
+static void
+running_out_of_descriptors_is_survived(void **state)
+{
+    struct rlimit few = {24, 24};
+    struct pool pool;
+    struct host_news host;
+    int fds[40];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    assert_int_equal(prlimit(pool.pid, RLIMIT_NOFILE, &few, NULL), 0);
+    for (size_t i = 0; i < 40; i++) {
+        fds[i] = connect_raw(&pool);
+    }
+    assert_non_null(strstr(pool_news(&pool, OPB_CONTROL_LOG).text,
+                           "cannot take a connection now (Too many open files)"));
+    for (size_t i = 0; i < 40; i++) {
+        (void)close(fds[i]);
+    }
+    expect_service(&pool, host.host);
+    pool_end(&pool);
+}
+
+static void
+attach_wants_a_real_secret_and_only_once(void **state)
+{
+    static const uint8_t zeros[OPB_SECRET_BYTES] = {0};
+    struct pool pool;
+    struct opb_lane *control;
+    char text[256];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    control = pool_connect_control(&pool);
+    assert_int_equal(
+        pool_ask_attach(&pool, control, "A", pool.secret, 31, text, sizeof(text)),
+        OPB_FAULT_RUNTIME);
+    assert_string_equal(text, "the attach secret must be 32 random bytes");
+    assert_int_equal(
+        pool_ask_attach(&pool, control, "A", zeros, sizeof(zeros), text, sizeof(text)),
+        OPB_FAULT_RUNTIME);
+    (void)pool_attach(&pool);
+    assert_int_equal(pool_ask_attach(&pool, control, "B", pool.secret, OPB_SECRET_BYTES,
+                                     text, sizeof(text)),
+                     OPB_FAULT_RUNTIME);
+    assert_non_null(strstr(text, "belongs to another Orthanc"));
+    opb_lane_close(control);
+    pool_end(&pool);
+}
+
+static void
+names_are_made_unique_and_fit_for_logs(void **state)
+{
+#define FORTY "0123456789012345678901234567890123456789"
+    static const char longest[] = FORTY "012345678901234567890123";
+    static const char too_long[] = FORTY FORTY;
+    static const char *const wanted[] = {"Same", "Same", "", "a\nb", too_long};
+    static const char *const given[] = {"Same", "Same-2", "orthanc", "a?b", longest};
+#undef FORTY
+    struct opb_lane *controls[5];
+    struct pool pool;
+    char text[256];
+
+    (void)state;
+    pool_start(&pool, false, NULL);
+    for (size_t i = 0; i < 5; i++) {
+        controls[i] = pool_connect_control(&pool);
+        assert_int_equal(pool_ask_attach(&pool, controls[i], wanted[i], pool.secret,
+                                         OPB_SECRET_BYTES, text, sizeof(text)),
+                         -1);
+        assert_string_equal(text, given[i]);
+    }
+    for (size_t i = 0; i < 5; i++) {
+        opb_lane_close(controls[i]);
+    }
+    pool_end(&pool);
+}
+
+static void
+a_node_that_asks_and_never_listens_is_let_go(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_message *message = opb_message_new();
+    enum opb_status status = OPB_OK;
+
+    (void)state;
+    assert_non_null(message);
+    pool_start(&pool, false, NULL);
+    host = pool_attach(&pool);
+    for (uint32_t i = 0; status == OPB_OK && i < 200000; i++) {
+        opb_message_begin_request(message, 4711, 0);
+        opb_message_set_msgid(message, i);
+        status = opb_lane_send(pool.control, message, opb_deadline_ms(POOL_WAIT_MS));
+    }
+    assert_int_equal(status, OPB_GONE);
+    process_await_end(host.pid);
+    opb_message_free(message);
+    opb_lane_close(pool.control);
+    host = pool_attach(&pool);
+    expect_service(&pool, host.host);
+    pool_end(&pool);
+}
+
+static void
+touch(const char *directory, const char *name)
+{
+    char path[256];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    (void)close(fd);
+}
+
+static void
+when_the_lifeline_ends_everything_is_gone(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    pid_t child;
+    char text[256];
+    int status;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    touch(pool.directory, "node.sock");
+    touch(pool.directory, "lock");
+    host = pool_attach(&pool);
+    lane = pool_open_lane(&pool, host.host, text, sizeof(text));
+    assert_non_null(lane);
+    child = host_ask_pid(lane, FAKE_SETSID_CHILD);
+    (void)close(pool.lifeline);
+    pool.lifeline = -1;
+    status = pool_wait(&pool);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_false(process_is_alive(host.pid));
+    assert_false(process_is_alive(child));
+    assert_false(path_exists(pool.directory));
+    pool_await_stderr(&pool, "node Test node is gone: ending its Python processes");
+    opb_lane_close(lane);
+    pool_end(&pool);
+}
+
+static void
+an_orderly_end_says_nothing(void **state)
+{
+    struct pool pool;
+    char text[256];
+    FILE *file;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    (void)pool_attach(&pool);
+    pool_ask_detach(&pool, 0);
+    pool_await_detached(&pool);
+    (void)close(pool.lifeline);
+    pool.lifeline = -1;
+    assert_int_equal(pool_wait(&pool), 0);
+    file = fopen(pool.stderr_path, "re");
+    assert_non_null(file);
+    assert_int_equal(fread(text, 1, sizeof(text), file), 0);
+    (void)fclose(file);
+    assert_false(path_exists(pool.directory));
+    pool_end(&pool);
+}
+
+static void
+when_the_control_connection_ends_a_managed_pool_ends(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    opb_lane_close(pool.control);
+    pool.control = NULL;
+    assert_int_equal(pool_wait(&pool), 0);
+    assert_false(process_is_alive(host.pid));
+    assert_false(path_exists(pool.directory));
+    pool_end(&pool);
+}
+
+static void
+signals_do_not_end_a_managed_pool(void **state)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    struct pool pool;
+    struct host_news host;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(kill(pool.pid, numbers[i]), 0);
+        assert_non_null(strstr(pool_news(&pool, OPB_CONTROL_LOG).text, "ignores signal"));
+    }
+    expect_service(&pool, host.host);
+    pool_end(&pool);
+}
+
+static void
+sigterm_ends_an_unmanaged_pool(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+
+    (void)state;
+    pool_start(&pool, false, NULL);
+    host = pool_attach(&pool);
+    assert_int_equal(kill(pool.pid, SIGTERM), 0);
+    assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).pid, host.pid);
+    assert_int_equal(pool_wait(&pool), 0);
+    assert_false(process_is_alive(host.pid));
+    assert_false(path_exists(pool.socket_path));
+    pool_end(&pool);
+}
+
+static void
+killing_the_supervisor_leaves_no_host_and_no_child(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct opb_lane *lane;
+    pid_t child;
+    char text[256];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    lane = pool_open_lane(&pool, host.host, text, sizeof(text));
+    assert_non_null(lane);
+    child = host_ask_pid(lane, FAKE_CHILD);
+    assert_int_equal(kill(pool.pid, SIGKILL), 0);
+    assert_true(WIFSIGNALED(pool_wait(&pool)));
+    process_await_end(host.pid);
+    process_await_end(child);
+    opb_lane_close(lane);
+    pool_end(&pool);
+}
+
+/* A node that is killed while a process that it forked holds the lifeline. */
+static void
+a_killed_node_ends_its_pool_although_a_fork_holds_the_lifeline(void **state)
+{
+    struct pool pool;
+    int report[2];
+    pid_t node;
+    pid_t holder = 0;
+
+    (void)state;
+    memset(&pool, 0, sizeof(pool));
+    assert_int_equal(pipe2(report, O_CLOEXEC), 0);
+    node = fork();
+    assert_true(node >= 0);
+    if (node == 0) {
+        pool_start(&pool, true, NULL);
+        (void)!write(report[1], &pool, sizeof(pool));
+        if (fork() == 0) {
+            (void)!write(report[1], &(pid_t){getpid()}, sizeof(pid_t));
+        }
+        (void)alarm(60); /* both end even if the test does not end them */
+        (void)pause();
+        _exit(0);
+    }
+    assert_int_equal(read(report[0], &pool, sizeof(pool)), sizeof(pool));
+    assert_int_equal(read(report[0], &holder, sizeof(holder)), sizeof(holder));
+    assert_true(process_is_alive(pool.pid));
+    assert_int_equal(kill(node, SIGKILL), 0);
+    assert_int_equal(waitpid(node, NULL, 0), node);
+    process_await_end(pool.pid);
+    assert_true(process_is_alive(holder)); /* and with it its copy of the lifeline */
+    assert_int_equal(kill(holder, SIGKILL), 0);
+    assert_false(path_exists(pool.directory));
+    (void)unlink(pool.stderr_path);
+    (void)close(report[0]);
+    (void)close(report[1]);
+}
+
+static void
+what_orthanc_left_open_is_not_kept(void **state)
+{
+    struct pool pool;
+    char path[64];
+    char expected[64];
+    char target[256];
+    int leaked = open("/etc/passwd", O_RDONLY); /* as a listening socket would be */
+    DIR *directory;
+    const struct dirent *entry;
+
+    (void)state;
+    assert_true(leaked >= 0);
+    pool_start(&pool, true, NULL);
+    (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pool.pid);
+    (void)snprintf(expected, sizeof(expected), "%s", "/etc/passwd");
+    directory = opendir(path);
+    assert_non_null(directory);
+    while ((entry = readdir(directory)) != NULL) {
+        ssize_t length =
+            readlinkat(dirfd(directory), entry->d_name, target, sizeof(target) - 1);
+
+        target[length > 0 ? length : 0] = '\0';
+        assert_string_not_equal(target, expected);
+        if (strcmp(entry->d_name, "0") == 0) {
+            assert_string_equal(target, "/dev/null");
+        }
+    }
+    (void)closedir(directory);
+    (void)close(leaked);
+    pool_end(&pool);
+}
+
+static void
+a_start_that_fails_says_why(void **state)
+{
+    static const char *const no_directory[] = {"--socket", "/nowhere/at/all/pool.sock",
+                                               NULL};
+    static const char *const no_host[] = {"--host-program", "/nowhere/host", NULL};
+    static const char *const bad_option[] = {"--frobnicate", NULL};
+    static const struct {
+        const char *const *options;
+        const char *line;
+    } cases[] = {
+        {no_directory, "ERROR cannot listen on /nowhere/at/all/pool.sock: "
+                       "No such file or directory"},
+        {no_host, "ERROR cannot run the host program: /nowhere/host"},
+        {bad_option, "ERROR unknown option; see --help"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct pool pool;
+        char line[512];
+        int status;
+
+        pool_spawn(&pool, true, cases[i].options);
+        pool_read_line(&pool, line, sizeof(line));
+        assert_string_equal(line, cases[i].line);
+        status = pool_wait(&pool);
+        assert_true(WIFEXITED(status));
+        assert_int_not_equal(WEXITSTATUS(status), 0);
+        pool_end(&pool);
+    }
+}
+
+static void
+two_pools_do_not_share_a_socket(void **state)
+{
+    struct pool pool;
+    struct pool second;
+    const char *options[] = {"--socket", NULL, NULL};
+    char line[512];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    options[1] = pool.socket_path;
+    pool_spawn(&second, true, options);
+    pool_read_line(&second, line, sizeof(line));
+    assert_non_null(strstr(line, "another worker is using it"));
+    assert_int_not_equal(pool_wait(&second), 0);
+    pool_end(&second);
+    assert_true(path_exists(pool.socket_path));
+    (void)pool_attach(&pool);
+    pool_end(&pool);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OPB_TEST(lanes_are_refused_with_the_reason),
+        OPB_TEST(garbage_ends_only_its_own_connection),
+        OPB_TEST(garbage_on_the_control_connection_ends_the_node),
+        OPB_TEST(a_slow_greeting_is_not_waited_for),
+        OPB_TEST(crowds_wait_outside_and_are_served_later),
+        OPB_TEST(running_out_of_descriptors_is_survived),
+        OPB_TEST(attach_wants_a_real_secret_and_only_once),
+        OPB_TEST(names_are_made_unique_and_fit_for_logs),
+        OPB_TEST(a_node_that_asks_and_never_listens_is_let_go),
+        OPB_TEST(when_the_lifeline_ends_everything_is_gone),
+        OPB_TEST(an_orderly_end_says_nothing),
+        OPB_TEST(when_the_control_connection_ends_a_managed_pool_ends),
+        OPB_TEST(signals_do_not_end_a_managed_pool),
+        OPB_TEST(sigterm_ends_an_unmanaged_pool),
+        OPB_TEST(killing_the_supervisor_leaves_no_host_and_no_child),
+        OPB_TEST(a_killed_node_ends_its_pool_although_a_fork_holds_the_lifeline),
+        OPB_TEST(what_orthanc_left_open_is_not_kept),
+        OPB_TEST(a_start_that_fails_says_why),
+        OPB_TEST(two_pools_do_not_share_a_socket),
+    };
+
+    return OPB_RUN(tests);
+}

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Tests of worker/module: an interpreter with the module, and a node without Orthanc.
+
+opb_unit_test(module SOURCES fake_node.c LIBS opb_module Python3::Python)
+target_compile_definitions(test_module PRIVATE OPB_TEST_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}")
+# CPython leaves memory behind at its end, and every stack leads through it.
+set_tests_properties(module PROPERTIES ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+
+# The extension, as children of a host see it. A plain Python cannot load what needs the
+# library of a sanitizer.
+if(NOT OPB_SANITIZE)
+  add_test(NAME module_child
+    COMMAND ${Python3_EXECUTABLE} -B -X dev ${CMAKE_CURRENT_SOURCE_DIR}/module_child_tests.py)
+  set_tests_properties(module_child PROPERTIES
+    TIMEOUT 60 LABELS unit
+    ENVIRONMENT "OPB_MODULE_FOLDER=$<TARGET_FILE_DIR:opb_module_extension>")
+endif()

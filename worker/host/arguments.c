@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/host/arguments.c - Python objects out of a call's parameters
+ *
+ * Here:      strict conversions, the call itself, the words for what went wrong.
+ * Elsewhere: the order of parameters (call_*.c).
+ * May use:   CPython, protocol/. Everything here runs with the GIL.
+ */
+#include "arguments.h"
+
+bool
+opb_arguments_add(struct opb_arguments *arguments, const char *name, PyObject *value)
+{
+    if (value == NULL) {
+        return false;
+    }
+    if (arguments->count == OPB_MAX_ARGUMENTS) {
+        Py_DECREF(value);
+        PyErr_SetString(PyExc_SystemError, "a callback has too many arguments");
+        return false;
+    }
+    arguments->places[arguments->count + 1] = value;
+    arguments->names[arguments->count] = name;
+    arguments->count++;
+    return true;
+}
+
+void
+opb_arguments_clear(struct opb_arguments *arguments)
+{
+    while (arguments->count > 0) {
+        Py_CLEAR(arguments->places[arguments->count]);
+        arguments->count--;
+    }
+}
+
+void
+opb_arguments_failed(const struct opb_reader *params, struct opb_answer *answer)
+{
+    if (params->status != OPB_OK || PyErr_Occurred() == NULL) {
+        opb_answer_fault(answer, OPB_FAULT_PROTOCOL, 0,
+                         "the parameters of the call are not those of the protocol");
+    }
+    else if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        opb_answer_fault(answer, OPB_FAULT_ENCODING, 0,
+                         "a string in the parameters of the call is not UTF-8");
+    }
+    else {
+        opb_answer_fault(answer, OPB_FAULT_RUNTIME, 0,
+                         "the host cannot make the arguments of the callback: "
+                         "it may be out of memory");
+    }
+    PyErr_Clear();
+}
+
+bool
+opb_arguments_complete(const struct opb_reader *params, struct opb_answer *answer)
+{
+    if (opb_reader_finish(params) != OPB_OK) {
+        opb_answer_fault(answer, OPB_FAULT_PROTOCOL, 0,
+                         "the parameters of the call are not those of the protocol");
+        return false;
+    }
+    return true;
+}
+
+PyObject *
+opb_arguments_call(struct opb_arguments *arguments, PyObject *function)
+{
+    size_t positional = 0;
+    PyObject *names = NULL;
+    PyObject *result;
+
+    while (positional < arguments->count && arguments->names[positional] == NULL) {
+        positional++;
+    }
+    if (positional < arguments->count) {
+        names = PyTuple_New((Py_ssize_t)(arguments->count - positional));
+        if (names == NULL) {
+            return NULL;
+        }
+    }
+    for (size_t i = positional; i < arguments->count; i++) {
+        PyObject *name = PyUnicode_InternFromString(arguments->names[i]);
+
+        if (name == NULL) {
+            Py_DECREF(names);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(names, (Py_ssize_t)(i - positional), name);
+    }
+    result = PyObject_Vectorcall(function, arguments->places + 1,
+                                 positional | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_XDECREF(names);
+    return result;
+}
+
+PyObject *
+opb_argument_text(struct opb_reader *params)
+{
+    size_t bytes = 0;
+    const char *text = opb_read_str(params, &bytes);
+
+    if (params->status != OPB_OK) {
+        return NULL;
+    }
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)bytes, "strict");
+}
+
+PyObject *
+opb_argument_int32(struct opb_reader *params)
+{
+    int64_t value = opb_read_int(params, INT32_MIN, INT32_MAX);
+
+    if (params->status != OPB_OK) {
+        return NULL;
+    }
+    return PyLong_FromLongLong(value);
+}
+
+PyObject *
+opb_argument_texts(struct opb_reader *params)
+{
+    struct opb_reader items;
+    uint32_t count = opb_read_array(params, &items);
+    PyObject *tuple;
+
+    if (params->status != OPB_OK) {
+        return NULL;
+    }
+    tuple = PyTuple_New((Py_ssize_t)count);
+    if (tuple == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        PyObject *item = opb_argument_text(&items);
+
+        if (item == NULL) {
+            params->status = items.status;
+            Py_DECREF(tuple);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, item);
+    }
+    return tuple;
+}
+
+PyObject *
+opb_argument_map(struct opb_reader *params)
+{
+    struct opb_reader items;
+    uint32_t count = opb_read_map(params, &items);
+    PyObject *dict;
+
+    if (params->status != OPB_OK) {
+        return NULL;
+    }
+    dict = PyDict_New();
+    if (dict == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        PyObject *key = opb_argument_text(&items);
+        PyObject *value = key == NULL ? NULL : opb_argument_text(&items);
+        int failed = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
+
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+        if (failed != 0) {
+            params->status = items.status;
+            Py_DECREF(dict);
+            return NULL;
+        }
+    }
+    return dict;
+}
+
+PyObject *
+opb_argument_bytes(struct opb_reader *params)
+{
+    size_t bytes = 0;
+    void *owner = NULL;
+    const void *data = opb_read_bytes_take(params, &bytes, &owner);
+
+    if (params->status != OPB_OK) {
+        return NULL;
+    }
+    if (owner != NULL) {
+        return owner; /* a segment was read straight into a bytes object, and is ours now */
+    }
+    return PyBytes_FromStringAndSize(data, (Py_ssize_t)bytes);
+}
+
+PyObject *
+opb_argument_object(struct opb_reader *params, const char *class_name)
+{
+    uint64_t handle = opb_read_uint(params, UINT64_MAX);
+
+    if (params->status != OPB_OK) {
+        return NULL;
+    }
+    return opb_object_new(class_name, handle, false);
+}
+
+void
+opb_answer_fault(struct opb_answer *answer, enum opb_fault fault, int32_t code,
+                 const char *text)
+{
+    answer->is_fault = true;
+    answer->fault = fault;
+    answer->code = code;
+    answer->text = text;
+}
+
+void
+opb_answer_raised(struct opb_answer *answer, const char *headline)
+{
+    opb_log_exception(headline);
+    opb_answer_fault(answer, OPB_FAULT_RAISED, 1, "the script raised an exception");
+}
+
+PyObject *
+opb_callback_find(const char *call_name, uint32_t index, struct opb_answer *answer)
+{
+    PyObject *function = opb_registered(call_name, index); /* borrowed */
+
+    if (function == NULL) {
+        opb_answer_fault(answer, OPB_FAULT_UNAVAILABLE, 0,
+                         "the script has registered no function for this call");
+        return NULL;
+    }
+    return Py_NewRef(function); /* the script may replace it while it runs */
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/host/call_change.c - f(change_type, resource_type, resource_id)
+ *
+ * Elsewhere: the order of events and their repetition (plugin/events.c).
+ */
+#include "arguments.h"
+
+void
+opb_call_change(struct opb_reader *params, struct opb_answer *answer)
+{
+    struct opb_arguments arguments = {.count = 0};
+    PyObject *function;
+    PyObject *result;
+
+    if (!opb_arguments_add(&arguments, NULL, opb_argument_int32(params)) ||
+        !opb_arguments_add(&arguments, NULL, opb_argument_int32(params)) ||
+        !opb_arguments_add(&arguments, NULL, opb_argument_text(params))) {
+        opb_arguments_failed(params, answer);
+        goto clear_arguments;
+    }
+    if (!opb_arguments_complete(params, answer)) {
+        goto clear_arguments;
+    }
+    function = opb_callback_find("Change", 0, answer);
+    if (function == NULL) {
+        goto clear_arguments;
+    }
+    result = opb_arguments_call(&arguments, function);
+    if (result == NULL) {
+        opb_answer_raised(answer, "Error in the Python on-change callback, traceback:\n");
+    }
+    Py_XDECREF(result);
+    Py_DECREF(function);
+
+clear_arguments:
+    opb_arguments_clear(&arguments);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/host/calls.c - runs one call of the node and answers it
+ *
+ * Here:      numbers of calls, taking the GIL, the one response to each request.
+ * Elsewhere: the callbacks themselves (call_*.c), Load and Finalize (main_lane.c), reading
+ *            frames (lane_thread.c; worker/module/link.c for nested ones).
+ *
+ * Every object of the callback is dropped before the response leaves: what runs then
+ * (a finaliser that calls the SDK) still finds the node waiting on this lane.
+ */
+#include "arguments.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef void (*call_function)(struct opb_reader *params, struct opb_answer *answer);
+
+static const struct {
+    const char *name;
+    call_function run;
+} known_calls[OPB_CALL_COUNT] = {
+    [OPB_CALL_LOAD_INDEX] = {"Load", NULL},
+    [OPB_CALL_FINALIZE_INDEX] = {"Finalize", NULL},
+    [OPB_CALL_REST_INDEX] = {"Rest", opb_call_rest},
+    [OPB_CALL_CHANGE_INDEX] = {"Change", opb_call_change},
+    [OPB_CALL_STORED_INSTANCE_INDEX] = {"StoredInstance", opb_call_stored},
+    [OPB_CALL_HTTP_FILTER_INDEX] = {"HttpFilter", opb_call_filter},
+};
+
+/* Written once, by Load, before a call can arrive. */
+static enum opb_call_index *numbers;
+static uint32_t number_count;
+
+enum opb_status
+opb_calls_begin(const struct opb_node_info *info)
+{
+    numbers = calloc(info->call_count + 1u, sizeof(*numbers));
+    if (numbers == NULL) {
+        return OPB_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < info->call_count; i++) {
+        numbers[i] = OPB_CALL_COUNT;
+        for (uint32_t known = 0; known < OPB_CALL_COUNT; known++) {
+            if (strcmp(info->calls[i], known_calls[known].name) == 0) {
+                numbers[i] = (enum opb_call_index)known;
+            }
+        }
+    }
+    number_count = info->call_count;
+    return OPB_OK;
+}
+
+enum opb_call_index
+opb_calls_index(uint32_t method)
+{
+    return method < number_count ? numbers[method] : OPB_CALL_COUNT;
+}
+
+static enum opb_status
+send_answer(struct opb_lane *lane, uint32_t msgid, const struct opb_answer *answer)
+{
+    enum opb_status status;
+    struct opb_link *link = opb_link_current(); /* NULL before Load has come so far */
+    struct opb_message *message = link != NULL ? opb_link_message(link) : opb_message_new();
+
+    if (message == NULL) {
+        opb_lane_fail(lane, OPB_NO_MEMORY, "no memory for the answer");
+        return OPB_NO_MEMORY;
+    }
+    if (answer->is_fault) {
+        opb_message_error(message, msgid, answer->fault, answer->code, answer->text);
+    }
+    else {
+        opb_message_begin_response(message, msgid);
+        if (answer->is_bool) {
+            opb_pack_bool(message, answer->value);
+        }
+        else {
+            opb_pack_nil(message);
+        }
+    }
+    /* No deadline: the node waits for this, and when it is gone so is the lane. */
+    status = opb_lane_send(lane, message, OPB_FOREVER);
+    if (link != NULL) {
+        opb_link_message_back(link, message);
+    }
+    else {
+        opb_message_free(message);
+    }
+    return status;
+}
+
+enum opb_status
+opb_calls_answer_nil(struct opb_lane *lane, uint32_t msgid)
+{
+    const struct opb_answer answer = {.is_fault = false};
+
+    return send_answer(lane, msgid, &answer);
+}
+
+enum opb_status
+opb_calls_answer_fault(struct opb_lane *lane, uint32_t msgid, enum opb_fault fault,
+                       int32_t code, const char *text)
+{
+    const struct opb_answer answer = {
+        .is_fault = true, .fault = fault, .code = code, .text = text};
+
+    return send_answer(lane, msgid, &answer);
+}
+
+static void
+run_call(call_function run, struct opb_frame *frame, struct opb_answer *answer)
+{
+    struct opb_reader params;
+    PyGILState_STATE gil = PyGILState_Ensure();
+
+    opb_frame_params(frame, &params);
+    run(&params, answer);
+    PyGILState_Release(gil);
+    opb_host_check_child();
+}
+
+enum opb_status
+opb_calls_serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
+{
+    struct opb_answer answer = {.is_fault = false};
+    enum opb_call_index index;
+
+    (void)context;
+    if (opb_frame_type(frame) != OPB_REQUEST) {
+        opb_lane_fail(lane, OPB_BAD_FRAME, "the node sent something else than a call");
+        return OPB_BAD_FRAME;
+    }
+    if (opb_interpreter_phase() != OPB_INTERPRETER_RUNNING) {
+        opb_answer_fault(&answer, OPB_FAULT_UNAVAILABLE, 0,
+                         opb_interpreter_phase() == OPB_INTERPRETER_NONE
+                             ? "the host has not loaded the script yet"
+                             : "the host is ending");
+        return send_answer(lane, opb_frame_msgid(frame), &answer);
+    }
+    index = opb_calls_index(opb_frame_method(frame));
+    if (index == OPB_CALL_COUNT) {
+        opb_answer_fault(&answer, OPB_FAULT_UNAVAILABLE, 0,
+                         "this host does not know the call: plugin and worker must be "
+                         "installed from the same release");
+    }
+    else if (known_calls[index].run == NULL) {
+        opb_answer_fault(&answer, OPB_FAULT_PROTOCOL, 0,
+                         "Load and Finalize come once each, on an idle main lane");
+    }
+    else {
+        run_call(known_calls[index].run, frame, &answer);
+    }
+    return send_answer(lane, opb_frame_msgid(frame), &answer);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/host/main.c - orthanc-python-host: the arguments, and the order of the start
+ *
+ * Run by the pool's supervisor, never by hand: everything but the control socket comes
+ * over lanes. stdin, stdout and stderr are Orthanc's own.
+ */
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+
+static pid_t host_pid;
+
+void
+opb_host_say(const char *format, ...)
+{
+    char text[OPB_HOST_ERROR_BYTES];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments); /* cut if it is longer */
+    va_end(arguments);
+    (void)dprintf(STDERR_FILENO, "orthanc-python-host: %s\n",
+                  text); /* nowhere else to tell */
+}
+
+void
+opb_host_check_child(void)
+{
+    if (getpid() == host_pid) {
+        return;
+    }
+    opb_host_say("a forked child of the script (process %ld) left the function in which it "
+                 "was forked, and ends here; end such children with os._exit()",
+                 (long)getpid());
+    (void)fflush(NULL);
+    _exit(EXIT_SUCCESS);
+}
+
+static void
+print_usage(FILE *out)
+{
+    (void)fputs(
+        "Usage: orthanc-python-host --control-fd N\n"
+        "Runs the script of one Orthanc server in a Python interpreter. Started by\n"
+        "orthanc-python-worker, which gives it a socket as descriptor N.\n"
+        "  --version  print the version and end\n"
+        "  --help     print this and end\n",
+        out);
+}
+
+/* The descriptor, or -1 if the text is not one of a SOCK_SEQPACKET socket. */
+static int
+parse_control_fd(const char *text)
+{
+    char *end = NULL;
+    long value;
+    int type = 0;
+    socklen_t size = sizeof(type);
+
+    errno = 0;
+    value = strtol(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || value < 0 || value > 65535) {
+        return -1;
+    }
+    if (getsockopt((int)value, SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
+        type != SOCK_SEQPACKET) {
+        return -1;
+    }
+    return (int)value;
+}
+
+/* Returns the exit code for arguments that end the program, or -1. */
+static int
+parse_arguments(int argc, char **argv, int *control_fd)
+{
+    static const struct option options[] = {{"control-fd", required_argument, NULL, 'c'},
+                                            {"version", no_argument, NULL, 'v'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            *control_fd = parse_control_fd(optarg);
+            if (*control_fd < 0) {
+                opb_host_say("--control-fd %s: this is no SOCK_SEQPACKET socket", optarg);
+                return EXIT_USAGE;
+            }
+            break;
+        case 'v':
+            (void)printf("orthanc-python-host %s (protocol %d, Python %s)\n",
+                         OPB_BUILD_VERSION, OPB_PROTOCOL_VERSION, PY_VERSION);
+            return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        case 'h':
+            print_usage(stdout);
+            return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        default:
+            print_usage(stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind != argc || *control_fd < 0) {
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+int
+main(int argc, char **argv)
+{
+    int control_fd = -1;
+    int main_fd;
+    int code = parse_arguments(argc, argv, &control_fd);
+
+    if (code >= 0) {
+        return code;
+    }
+    host_pid = getpid();
+    /* If the supervisor has died before this, the control socket is at its end. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+        fcntl(control_fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(control_fd, F_SETFL, 0) != 0) {
+        opb_host_say("cannot prepare the process: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    opb_signals_begin();
+    if (opb_forking_begin(control_fd) != OPB_OK ||
+        opb_control_start(&control_fd) != OPB_OK) {
+        opb_host_say("cannot start: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    main_fd = opb_control_main_lane();
+    code = opb_main_lane_run(&main_fd);
+    /* Not exit(): destructors of libraries would run beside the threads of lanes. */
+    (void)fflush(NULL);
+    _exit(code);
+}

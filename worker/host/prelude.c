@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/host/prelude.c - the little Python that runs before the script
+ *
+ * Here:      `fork` as the start method of multiprocessing where the script chooses none,
+ *            and the memory usage lines.
+ * Nothing here imports a module of the standard library that a script may be named after,
+ * and nothing is left in __main__.
+ */
+#include "host.h"
+
+/* Python 3.14 made forkserver the default. multiprocessing is changed when it is first
+ * imported, and set_start_method() of the script still works. */
+#define FORK_SINCE 0x030E0000
+
+static const char fork_source[] =
+    "import sys\n"
+    "class ForkByDefault:\n"
+    "    @classmethod\n"
+    "    def find_spec(cls, name, path=None, target=None):\n"
+    "        if name != 'multiprocessing.context':\n"
+    "            return None\n"
+    "        sys.meta_path.remove(cls)\n"
+    "        for finder in sys.meta_path:\n"
+    "            spec = finder.find_spec(name, path, target)\n"
+    "            if spec is not None:\n"
+    "                cls.wrap(spec.loader)\n"
+    "                return spec\n"
+    "        return None\n"
+    "    @staticmethod\n"
+    "    def wrap(loader):\n"
+    "        execute = loader.exec_module\n"
+    "        def exec_module(module):\n"
+    "            del loader.exec_module\n"
+    "            execute(module)\n"
+    "            try:\n"
+    "                fork = module._concrete_contexts['fork']\n"
+    "                module._default_context._default_context = fork\n"
+    "            except (AttributeError, KeyError):\n"
+    "                sys.stderr.write('orthanc-python-host: this Python does not let the "
+    "'\n"
+    "                    'start method of multiprocessing be fork by default; call '\n"
+    "                    'multiprocessing.set_start_method(\"fork\") in the script\\n')\n"
+    "        loader.exec_module = exec_module\n"
+    "sys.meta_path.insert(0, ForkByDefault)\n";
+
+static const char memory_source[] =
+    "import _thread, _tracemalloc, posix, time\n"
+    "def report():\n"
+    "    while True:\n"
+    "        time.sleep(1)\n"
+    "        used = _tracemalloc.get_traced_memory()[0] / 1048576\n"
+    "        posix.write(1, b'Python memory usage: %.3fMB\\n' % used)\n"
+    "_tracemalloc.start()\n"
+    "_thread.start_new_thread(report, ())\n";
+
+static enum opb_status
+run(const char *source)
+{
+    PyObject *globals = PyDict_New();
+    PyObject *code = NULL;
+    PyObject *result = NULL;
+
+    if (globals != NULL &&
+        PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) == 0) {
+        code = Py_CompileString(source, "<orthanc-python-host>", Py_file_input);
+    }
+    if (code != NULL) {
+        result = PyEval_EvalCode(code, globals, globals);
+    }
+    Py_XDECREF(code);
+    Py_XDECREF(globals);
+    if (result == NULL) {
+        return OPB_SYSTEM;
+    }
+    Py_DECREF(result);
+    return OPB_OK;
+}
+
+enum opb_status
+opb_prelude_run(const struct opb_node_info *info)
+{
+    enum opb_status status = OPB_OK;
+
+    if (PY_VERSION_HEX >= FORK_SINCE) {
+        status = run(fork_source);
+    }
+    if (status == OPB_OK && info->memory_usage) {
+        status = run(memory_source);
+    }
+    return status;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/host/traceback.c - an exception of the script as one entry of Orthanc's log
+ *
+ * Here:      headline, class, text, one blank line and format_tb() text for each frame.
+ * Elsewhere: getting it there (opb_log_to_node()).
+ * The chain (__cause__, __context__) is left out, and nothing of the exception is kept: no
+ * frame of the script outlives its report.
+ */
+#include "host.h"
+
+#include <string.h>
+
+/* New reference; clears the exception that is set. */
+static PyObject *
+take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *traceback = NULL;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value != NULL && traceback != NULL) {
+        (void)PyException_SetTraceback(value,
+                                       traceback); /* fails for non-tracebacks only */
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+/* New reference to str(object), or to what stands for it; NULL without memory. */
+static PyObject *
+text_of(PyObject *object)
+{
+    PyObject *text = PyObject_Str(object);
+
+    if (text == NULL) {
+        PyErr_Clear();
+        text = PyUnicode_FromString("<str() of the exception failed>");
+    }
+    return text;
+}
+
+/* New reference to a list of str, or NULL with an exception. */
+static PyObject *
+format_frames(PyObject *exception)
+{
+    PyObject *traceback = PyException_GetTraceback(exception);
+    PyObject *module = NULL;
+    PyObject *lines = NULL;
+
+    if (traceback == NULL) {
+        return PyList_New(0);
+    }
+    /* Imported when it is needed: a script may be called traceback.py or re.py. */
+    module = PyImport_ImportModule("traceback");
+    if (module != NULL) {
+        lines = PyObject_CallMethod(module, "format_tb", "O", traceback);
+    }
+    if (lines != NULL && !PyList_Check(lines)) {
+        PyErr_SetString(PyExc_TypeError, "traceback.format_tb() returned no list");
+        Py_CLEAR(lines);
+    }
+    Py_XDECREF(module);
+    Py_DECREF(traceback);
+    return lines;
+}
+
+/* Takes part (NULL is a failure). */
+static int
+append(PyObject *parts, PyObject *part)
+{
+    int failed = part == NULL ? -1 : PyList_Append(parts, part);
+
+    Py_XDECREF(part);
+    return failed;
+}
+
+static int
+append_frames(PyObject *parts, PyObject *exception)
+{
+    PyObject *lines = format_frames(exception);
+    int failed = 0;
+
+    if (lines == NULL) {
+        PyErr_Clear();
+        return append(parts, PyUnicode_FromString("\n  (the frames cannot be shown)\n"));
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lines) && failed == 0; i++) {
+        failed = append(parts, PyUnicode_FromString("\n"));
+        if (failed == 0) {
+            failed = PyList_Append(parts, PyList_GET_ITEM(lines, i));
+        }
+    }
+    Py_DECREF(lines);
+    return failed;
+}
+
+/* New reference to UTF-8 bytes without NUL, or NULL with an exception. */
+static PyObject *
+describe(const char *headline, PyObject *exception)
+{
+    PyObject *parts = PyList_New(0);
+    PyObject *empty = PyUnicode_FromString("");
+    PyObject *text = NULL;
+    PyObject *bytes = NULL;
+
+    if (parts == NULL || empty == NULL) {
+        goto release;
+    }
+    if (append(parts, PyUnicode_FromString(headline)) != 0 ||
+        append(parts, text_of((PyObject *)Py_TYPE(exception))) != 0 ||
+        append(parts, PyUnicode_FromString("\n")) != 0 ||
+        append(parts, text_of(exception)) != 0 ||
+        append(parts, PyUnicode_FromString("\n")) != 0 ||
+        append_frames(parts, exception) != 0) {
+        goto release;
+    }
+    text = PyUnicode_Join(empty, parts);
+    if (text != NULL) {
+        /* Surrogates have no UTF-8: they become question marks. */
+        bytes = PyUnicode_AsEncodedString(text, "utf-8", "replace");
+    }
+
+release:
+    Py_XDECREF(text);
+    Py_XDECREF(empty);
+    Py_XDECREF(parts);
+    return bytes;
+}
+
+/* The SDK's log takes C strings of a bearable length. bytes is ours alone. */
+static void
+make_loggable(PyObject *bytes)
+{
+    static const char cut[] = "\n(cut here: too long for the log)";
+    char *data = PyBytes_AS_STRING(bytes);
+    size_t size = (size_t)PyBytes_GET_SIZE(bytes);
+    char *zero;
+
+    if (size > OPB_HOST_MAX_LOG_BYTES) {
+        size = OPB_HOST_MAX_LOG_BYTES - sizeof(cut);
+        while (size > 0 && ((unsigned char)data[size] & 0xC0u) == 0x80u) {
+            size--; /* not inside a character */
+        }
+        memcpy(data + size, cut, sizeof(cut));
+        size += sizeof(cut) - 1;
+    }
+    while ((zero = memchr(data, 0, size)) != NULL) {
+        *zero = '?';
+    }
+}
+
+void
+opb_log_exception(const char *headline)
+{
+    PyObject *exception = take_exception();
+    PyObject *bytes = NULL;
+
+    if (exception != NULL) {
+        bytes = describe(headline, exception);
+        if (bytes == NULL) {
+            PyErr_Clear();
+        }
+        Py_DECREF(exception); /* with its frames, before anybody waits for anything */
+    }
+    if (bytes == NULL) {
+        opb_log_to_node("LogError", headline);
+        return;
+    }
+    make_loggable(bytes);
+    opb_log_to_node("LogError", PyBytes_AS_STRING(bytes));
+    Py_DECREF(bytes);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/module/flusher.c - sends what waited for company that did not come
+ *
+ * Here:      one thread and one timer, armed by the first post that waits or handle that
+ *            is released; handles go to the node in batches.
+ * Elsewhere: posts that leave with the next request or response (protocol/lane.c).
+ * Called by: link.c. The thread never touches Python.
+ */
+#include "worker/module/link_internal.h"
+
+#include "protocol/sockets.h"
+#include "protocol/words.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define FLUSH_DELAY_MS     5
+#define FIRST_CAPACITY     256u
+#define RELEASE_WAIT_MS    1000u
+#define THREAD_STACK_BYTES (256u * 1024u)
+
+enum opb_status
+opb_flusher_init(struct opb_flusher *flusher)
+{
+    int error;
+
+    memset(flusher, 0, sizeof(*flusher));
+    atomic_init(&flusher->is_armed, false);
+    flusher->release_method = -1;
+    flusher->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    if (flusher->timer_fd < 0) {
+        return OPB_SYSTEM;
+    }
+    error = pthread_mutex_init(&flusher->lock, NULL);
+    if (error != 0) {
+        (void)close(flusher->timer_fd); /* not used yet */
+        errno = error;
+        return OPB_SYSTEM;
+    }
+    return OPB_OK;
+}
+
+void
+opb_flusher_fini(struct opb_flusher *flusher)
+{
+    (void)close(flusher->timer_fd);              /* only a timer */
+    (void)pthread_mutex_destroy(&flusher->lock); /* nobody holds it */
+    free(flusher->handles);
+}
+
+void
+opb_flusher_arm(struct opb_flusher *flusher)
+{
+    const struct itimerspec delay = {.it_value = {.tv_nsec = FLUSH_DELAY_MS * 1000000L}};
+
+    if (!atomic_exchange(&flusher->is_armed, true)) {
+        (void)timerfd_settime(flusher->timer_fd, 0, &delay, NULL); /* valid: cannot fail */
+    }
+}
+
+/* Called with the lock held. */
+static bool
+make_room(struct opb_flusher *flusher)
+{
+    size_t capacity =
+        flusher->handle_capacity == 0 ? FIRST_CAPACITY : 2 * flusher->handle_capacity;
+    uint64_t *handles;
+
+    if (flusher->handle_count < flusher->handle_capacity) {
+        return true;
+    }
+    handles = reallocarray(flusher->handles, capacity, sizeof(*handles));
+    if (handles == NULL) {
+        return false;
+    }
+    flusher->handles = handles;
+    flusher->handle_capacity = capacity;
+    return true;
+}
+
+void
+opb_link_release(struct opb_link *link, uint64_t handle)
+{
+    struct opb_flusher *flusher = &link->flusher;
+
+    (void)pthread_mutex_lock(&flusher->lock); /* a normal mutex: cannot fail */
+    if (make_room(flusher)) {
+        flusher->handles[flusher->handle_count++] = handle;
+    }
+    else {
+        flusher->lost_count++;
+    }
+    (void)pthread_mutex_unlock(&flusher->lock);
+    opb_flusher_arm(flusher);
+}
+
+/* Moves up to OPB_RELEASE_BATCH handles, the newest first. */
+static size_t
+take_handles(struct opb_flusher *flusher, uint64_t out[OPB_RELEASE_BATCH])
+{
+    size_t count;
+
+    (void)pthread_mutex_lock(&flusher->lock); /* a normal mutex: cannot fail */
+    count = flusher->handle_count < OPB_RELEASE_BATCH ? flusher->handle_count
+                                                      : OPB_RELEASE_BATCH;
+    flusher->handle_count -= count;
+    if (count > 0) {
+        memcpy(out, flusher->handles + flusher->handle_count, count * sizeof(*out));
+    }
+    (void)pthread_mutex_unlock(&flusher->lock);
+    return count;
+}
+
+static enum opb_status
+send_handles(struct opb_link *link, struct opb_lane *lane, const uint64_t *handles,
+             size_t count)
+{
+    struct opb_message *message = opb_message_new();
+    enum opb_status status;
+
+    if (message == NULL) {
+        return OPB_NO_MEMORY;
+    }
+    opb_message_begin_notify(message, (uint32_t)link->flusher.release_method,
+                             (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        opb_pack_uint(message, handles[i]);
+    }
+    status = opb_lane_post(lane, message);
+    opb_message_free(message);
+    opb_lane_flush(lane);
+    return status;
+}
+
+/* True if some must be tried again later. */
+static bool
+release_all(struct opb_link *link, uint64_t batch[OPB_RELEASE_BATCH])
+{
+    struct opb_flusher *flusher = &link->flusher;
+    struct opb_lane *lane = NULL;
+    bool is_rest = false;
+    size_t count;
+    char why[256];
+
+    while (!is_rest && (count = take_handles(flusher, batch)) > 0) {
+        enum opb_status status = OPB_OK;
+
+        if (flusher->release_method < 0) {
+            continue; /* a node that frees objects only when its host ends */
+        }
+        if (lane == NULL) {
+            status = opb_service_take(link, opb_deadline_ms(RELEASE_WAIT_MS), &lane, why,
+                                      sizeof(why));
+        }
+        if (status == OPB_OK) {
+            status = send_handles(link, lane, batch, count);
+        }
+        /* A node that is gone has freed everything; one that is busy gets them later. */
+        if (status == OPB_LATE || status == OPB_NO_MEMORY) {
+            for (size_t i = 0; i < count; i++) {
+                opb_link_release(link, batch[i]);
+            }
+            is_rest = true;
+        }
+    }
+    if (lane != NULL) {
+        is_rest = is_rest || opb_lane_has_posts(lane);
+        opb_service_give(link, &lane);
+    }
+    return is_rest;
+}
+
+static void *
+flush_forever(void *context)
+{
+    struct opb_link *link = context;
+    struct opb_flusher *flusher = &link->flusher;
+    uint64_t batch[OPB_RELEASE_BATCH];
+
+    (void)pthread_setname_np(pthread_self(), "opb-flusher"); /* for debuggers only */
+    for (;;) {
+        uint64_t expirations;
+        bool is_rest;
+        ssize_t bytes = read(flusher->timer_fd, &expirations, sizeof(expirations));
+
+        if (bytes < 0 && errno == EINTR) {
+            continue;
+        }
+        if (bytes < 0) {
+            return NULL; /* the timer is gone: the process is ending */
+        }
+        atomic_store(&flusher->is_armed, false);
+        is_rest = opb_link_flush_bound(link);
+        is_rest = opb_services_flush(&link->services) || is_rest;
+        is_rest = release_all(link, batch) || is_rest;
+        if (is_rest) {
+            opb_flusher_arm(flusher);
+        }
+    }
+}
+
+enum opb_status
+opb_flusher_start(struct opb_link *link)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    pthread_t thread;
+    int error;
+
+    if (link->flusher.is_started) {
+        return OPB_OK;
+    }
+    error = pthread_attr_init(&attributes);
+    if (error != 0) {
+        errno = error;
+        return OPB_NO_MEMORY;
+    }
+    (void)pthread_attr_setdetachstate(&attributes,
+                                      PTHREAD_CREATE_DETACHED);       /* valid value */
+    (void)pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES); /* valid value */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all,
+                          &before); /* signals are for the other threads */
+    error = pthread_create(&thread, &attributes, flush_forever, link);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&attributes); /* cannot fail */
+    if (error != 0) {
+        errno = error;
+        return OPB_SYSTEM;
+    }
+    link->flusher.is_started = true;
+    return OPB_OK;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/module/fork.c - a child of a host must not speak on the host's lanes
+ *
+ * Here:      what happens around fork(): no lock is left held in the child, and its copies
+ *            of the host's descriptors no longer lead to the node.
+ * Elsewhere: what SDK calls say in a child (sdk_call.c).
+ * Called by: the C library, on the forking thread, usually with the GIL held.
+ */
+#include "worker/module/link_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static struct opb_link *watched;
+static atomic_bool is_child;
+
+bool
+opb_link_is_child(void)
+{
+    return atomic_load_explicit(&is_child, memory_order_relaxed);
+}
+
+static void
+before_fork(void)
+{
+    if (opb_link_is_child()) {
+        return; /* its locks guard nothing any more */
+    }
+    (void)pthread_mutex_lock(&watched->services.lock); /* normal mutexes: cannot fail */
+    (void)pthread_mutex_lock(&watched->bound_lock);
+    (void)pthread_mutex_lock(&watched->flusher.lock);
+}
+
+static void
+unlock_all(void)
+{
+    (void)pthread_mutex_unlock(&watched->flusher.lock);
+    (void)pthread_mutex_unlock(&watched->bound_lock);
+    (void)pthread_mutex_unlock(&watched->services.lock);
+}
+
+static void
+after_fork_in_parent(void)
+{
+    if (!opb_link_is_child()) {
+        unlock_all();
+    }
+}
+
+/* Puts /dev/null where the lane's socket was, so that the number cannot come to mean
+ * something else while code that still knows it runs; else closes it. */
+static void
+cut_off(struct opb_lane *lane, int null_fd)
+{
+    int fd = opb_lane_fd(lane);
+
+    if (fd < 0) {
+        return;
+    }
+    if (null_fd < 0 || dup3(null_fd, fd, O_CLOEXEC) < 0) {
+        (void)close(fd);
+    }
+}
+
+static void
+after_fork_in_child(void)
+{
+    int error = errno;
+    int null_fd;
+
+    if (opb_link_is_child()) {
+        return;
+    }
+    atomic_store(&is_child, true);
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (uint32_t i = 0; i < OPB_SERVICE_LANES; i++) {
+        if (watched->services.open[i] != NULL) {
+            cut_off(watched->services.open[i], null_fd);
+        }
+    }
+    for (struct opb_bound *bound = watched->bound; bound != NULL; bound = bound->next) {
+        cut_off(bound->lane, null_fd);
+    }
+    (void)close(watched->flusher.timer_fd); /* only a timer */
+    if (null_fd >= 0) {
+        (void)close(null_fd);
+    }
+    unlock_all();
+    errno = error;
+}
+
+enum opb_status
+opb_fork_watch(struct opb_link *link)
+{
+    int error;
+
+    watched = link;
+    error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    if (error != 0) {
+        watched = NULL;
+        errno = error;
+        return OPB_NO_MEMORY;
+    }
+    return OPB_OK;
+}

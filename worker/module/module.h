@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/module/module.h - the orthanc module, as the host uses it
+ *
+ * Here:      the inittab entry, objects around handles, what the script has registered,
+ *            errors.
+ * Elsewhere: the Python surface itself (model.h and the generated tables).
+ * All functions need the GIL.
+ */
+#ifndef OPB_MODULE_H
+#define OPB_MODULE_H
+
+#include <Python.h>
+
+#include "protocol/frame.h"
+#include "protocol/words.h"
+
+/* For PyImport_AppendInittab("orthanc", ...), and the entry point of the extension module
+ * orthanc.*.so for children of a host. */
+PyMODINIT_FUNC PyInit_orthanc(void);
+
+/* New reference: an object of the class with that SDK name without prefix ("RestOutput"),
+ * around a handle; 0 makes an invalid object. owned objects are released when they die. */
+PyObject *opb_object_new(const char *class_name, uint64_t handle, bool owned);
+/* Its call is over: every method now raises ValueError('Invalid object'). */
+void opb_object_invalidate(PyObject *object);
+
+/* Borrowed reference to what the script registered for a call ("Rest" with the route's
+ * index, others 0), or NULL without an exception. */
+PyObject *opb_registered(const char *call_name, uint32_t index);
+/* Forgets every registration (Finalize). */
+void opb_registrations_clear(void);
+
+/* Sets the Python exception for a fault in a response: OrthancException(code, text),
+ * ValueError, TypeError, RuntimeError. */
+void opb_raise_fault(enum opb_fault fault, int32_t code, const char *text);
+
+/* Posts a line to Orthanc's log (OrthancPluginLogError...), from any thread with the GIL;
+ * falls back to stderr if the node cannot be reached. */
+void opb_log_to_node(const char *function /* "LogError" */, const char *text);
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/supervisor/hosts.c - starting hosts, giving them lanes, and their death
+ *
+ * Here:      fork and exec of the host program, the control socket, backoff, signals.
+ * Elsewhere: noticing a death (reaper.c), telling the node (nodes.c), all that a host
+ *            does (worker/host).
+ */
+#include "worker/supervisor/pool.h"
+
+#include "protocol/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HOST_CONTROL_FD  3
+#define EXEC_FAILED_CODE 127
+
+struct opb_host *
+opb_host_find_pid(struct opb_pool *pool, pid_t pid)
+{
+    for (struct opb_host *host = pool->hosts; host != NULL; host = host->next) {
+        if (host->pid == pid) {
+            return host;
+        }
+    }
+    return NULL;
+}
+
+/* In the child: nothing but what is safe between fork and exec. Never returns. */
+static void
+run_host(const char *program, int control_fd, int exec_fd)
+{
+    static char name[] = "orthanc-python-host";
+    static char option[] = "--control-fd";
+    static char number[] = "3";
+    char *arguments[] = {name, option, number, NULL};
+    struct sigaction standard;
+    sigset_t none;
+    int error;
+
+    (void)setsid(); /* a new child leads no group: it works */
+    memset(&standard, 0, sizeof(standard));
+    standard.sa_handler = SIG_DFL;
+    for (int i = 1; i < NSIG; i++) {
+        (void)sigaction(i, &standard,
+                        NULL); /* fails for KILL, STOP and the C library's own */
+    }
+    (void)sigemptyset(&none);                    /* always 0 */
+    (void)sigprocmask(SIG_SETMASK, &none, NULL); /* always 0 */
+    if (exec_fd == HOST_CONTROL_FD) {
+        exec_fd = fcntl(exec_fd, F_DUPFD_CLOEXEC, HOST_CONTROL_FD + 1);
+    }
+    if (control_fd == HOST_CONTROL_FD) {
+        (void)fcntl(control_fd, F_SETFD, 0); /* the host would miss it and end at once */
+    }
+    else {
+        (void)dup2(control_fd, HOST_CONTROL_FD); /* likewise */
+    }
+    (void)execv(program, arguments);
+    error = errno;
+    (void)!write(exec_fd, &error, sizeof(error)); /* lost: the exit code still says it */
+    _exit(EXEC_FAILED_CODE);
+}
+
+/* Forks with all signals blocked, so that no handler of ours runs in the child. */
+static pid_t
+fork_host(const char *program, int control_fd, int exec_fd)
+{
+    sigset_t all;
+    sigset_t before;
+    pid_t pid;
+    int error;
+
+    (void)sigfillset(&all);                        /* always 0 */
+    (void)sigprocmask(SIG_SETMASK, &all, &before); /* always 0 */
+    pid = fork();
+    if (pid == 0) {
+        run_host(program, control_fd, exec_fd);
+    }
+    error = errno;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL); /* always 0 */
+    errno = error;
+    return pid;
+}
+
+/* False: errno says why, and host holds no process and no descriptor. */
+static bool
+spawn(struct opb_host *host, const char *program)
+{
+    int pair[2] = {-1, -1};
+    int pipe_ends[2] = {-1, -1};
+    bool is_done = false;
+    int error;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 ||
+        fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0 || pipe2(pipe_ends, O_CLOEXEC) != 0 ||
+        fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK) != 0) {
+        goto close_all;
+    }
+    host->pid = fork_host(program, pair[1], pipe_ends[1]);
+    if (host->pid > 0) {
+        host->control_fd = pair[0];
+        host->exec_fd = pipe_ends[0];
+        pair[0] = -1;
+        pipe_ends[0] = -1;
+        is_done = true;
+    }
+
+close_all:
+    error = errno;
+    for (int i = 0; i < 2; i++) {
+        if (pair[i] >= 0) {
+            (void)close(pair[i]);
+        }
+        if (pipe_ends[i] >= 0) {
+            (void)close(pipe_ends[i]);
+        }
+    }
+    errno = error;
+    return is_done;
+}
+
+/* How long the next start waits: not at all for the first death, then longer for each
+ * that follows soon. */
+static void
+count_failure(struct opb_slot *slot, uint64_t lived_ms)
+{
+    if (lived_ms >= OPB_HEALTHY_MS) {
+        slot->failure_count = 0;
+    }
+    slot->respawn_delay_ms = 0;
+    if (slot->failure_count != 0) {
+        slot->respawn_delay_ms = OPB_BACKOFF_FIRST_MS;
+        for (uint32_t i = 1;
+             i < slot->failure_count && slot->respawn_delay_ms < OPB_BACKOFF_LAST_MS; i++) {
+            slot->respawn_delay_ms *= 2;
+        }
+        if (slot->respawn_delay_ms > OPB_BACKOFF_LAST_MS) {
+            slot->respawn_delay_ms = OPB_BACKOFF_LAST_MS;
+        }
+    }
+    if (slot->failure_count < UINT32_MAX) {
+        slot->failure_count++;
+    }
+}
+
+void
+opb_host_start(struct opb_slot *slot)
+{
+    struct opb_node *node = slot->node;
+    struct opb_pool *pool = node->pool;
+    struct opb_host *host;
+    char reason[OPB_REASON_BYTES];
+
+    if (node->state != OPB_NODE_ATTACHED || pool->is_stopping || slot->host != NULL) {
+        return;
+    }
+    pool->last_host_id++;
+    host = calloc(1, sizeof(*host));
+    if (host == NULL || !spawn(host, pool->options->host_program)) {
+        (void)snprintf(reason, sizeof(reason), "could not be started: %s",
+                       strerror(host == NULL ? ENOMEM : errno)); /* fits */
+        free(host);
+        count_failure(slot, 0);
+        opb_node_host_died(node, pool->last_host_id, 0, reason);
+        opb_node_slot_free(node, slot); /* starts the next attempt's timer */
+        return;
+    }
+    host->id = pool->last_host_id;
+    host->node = node;
+    host->slot = slot->index;
+    host->started_ms = opb_clock_ms();
+    host->next = pool->hosts;
+    pool->hosts = host;
+    slot->host = host;
+    opb_node_host_started(node, host);
+}
+
+void
+opb_host_kill(struct opb_host *host, int signal_number)
+{
+    if (kill(-host->pid, signal_number) != 0) {
+        (void)kill(host->pid, signal_number); /* between fork and setsid; else it is dead */
+    }
+}
+
+void
+opb_host_replace(struct opb_host *host, const char *reason)
+{
+    if (host->control_fd < 0) {
+        return; /* has died of something else */
+    }
+    if (host->reason[0] == '\0') {
+        (void)snprintf(host->reason, sizeof(host->reason), "%s", reason); /* may be cut */
+    }
+    opb_host_kill(host, SIGKILL);
+}
+
+enum opb_status
+opb_host_pass(struct opb_host *host, enum opb_connection_kind kind, int fd)
+{
+    const uint8_t byte = (uint8_t)kind;
+    enum opb_status status = opb_socket_pass(host->control_fd, &byte, 1, fd);
+
+    if (status == OPB_SYSTEM && errno == ETOOMANYREFS) {
+        return OPB_LATE; /* too many descriptors that hosts have not taken yet */
+    }
+    return status;
+}
+
+/* Why the host ended. */
+static void
+describe_death(const struct opb_host *host, int wait_status, char *out, size_t capacity)
+{
+    int error = 0;
+
+    if (host->reason[0] != '\0') {
+        (void)snprintf(out, capacity, "%s", host->reason); /* same size */
+    }
+    else if (read(host->exec_fd, &error, sizeof(error)) == (ssize_t)sizeof(error)) {
+        (void)snprintf(out, capacity, "could not be started: %s: %s",
+                       host->node->pool->options->host_program,
+                       strerror(error)); /* may be cut */
+    }
+    else if (WIFSIGNALED(wait_status)) {
+        (void)snprintf(out, capacity, "was killed by signal %d (%s)", WTERMSIG(wait_status),
+                       strsignal(WTERMSIG(wait_status))); /* fits */
+    }
+    else {
+        (void)snprintf(out, capacity, "ended with exit code %d",
+                       WEXITSTATUS(wait_status)); /* fits */
+    }
+}
+
+void
+opb_host_died(struct opb_host *host, int wait_status)
+{
+    struct opb_node *node = host->node;
+    struct opb_pool *pool = node->pool;
+    uint64_t now = opb_clock_ms();
+    char reason[OPB_REASON_BYTES];
+
+    describe_death(host, wait_status, reason, sizeof(reason));
+    (void)close(host->control_fd);
+    (void)close(host->exec_fd);
+    host->control_fd = -1;
+    host->exec_fd = -1;
+    for (struct opb_host **at = &pool->hosts; *at != NULL; at = &(*at)->next) {
+        if (*at == host) {
+            *at = host->next;
+            break;
+        }
+    }
+    host->next = pool->dead;
+    pool->dead = host;
+    host->sweep_until_ms = now + OPB_TERMINATE_MS;
+    count_failure(&node->slots[host->slot], now - host->started_ms);
+    opb_node_host_died(node, host->id, host->pid, reason);
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/supervisor/nodes.c - attached nodes and what they say on control connections
+ *
+ * Here:      ATTACH, DETACH, REPLACE_HOST, the news of hosts, and the end of a node.
+ * Elsewhere: frames (connection.c), processes (hosts.c, reaper.c).
+ */
+#include "worker/supervisor/pool.h"
+
+#include "protocol/sockets.h"
+#include "protocol/words.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum detach_step { DETACH_GRACE, DETACH_TERMINATED, DETACH_KILLED };
+
+struct opb_node *
+opb_node_find(struct opb_pool *pool, const char *name)
+{
+    for (struct opb_node *node = pool->nodes; node != NULL; node = node->next) {
+        if (strcmp(node->name, name) == 0) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+static void
+node_release(struct opb_node *node)
+{
+    if (--node->open_handles == 0) {
+        free(node);
+    }
+}
+
+static void
+on_detach_timer_closed(uv_handle_t *handle)
+{
+    node_release(handle->data);
+}
+
+static void
+on_slot_timer_closed(uv_handle_t *handle)
+{
+    const struct opb_slot *slot = handle->data;
+
+    node_release(slot->node);
+}
+
+void
+opb_node_forget(struct opb_node *node)
+{
+    struct opb_pool *pool = node->pool;
+
+    for (struct opb_node **at = &pool->nodes; *at != NULL; at = &(*at)->next) {
+        if (*at == node) {
+            *at = node->next;
+            break;
+        }
+    }
+    if (node->connection != NULL) {
+        node->connection->node = NULL;
+    }
+    uv_close((uv_handle_t *)&node->detach_timer, on_detach_timer_closed);
+    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+        uv_close((uv_handle_t *)&node->slots[i].timer, on_slot_timer_closed);
+    }
+    opb_pool_check_stopped(pool);
+}
+
+static bool
+node_has_hosts(const struct opb_node *node)
+{
+    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+        if (node->slots[i].host != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+node_kill_hosts(struct opb_node *node, int signal_number)
+{
+    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+        struct opb_host *host = node->slots[i].host;
+
+        if (host != NULL && opb_host_find_pid(node->pool, host->pid) == host) {
+            opb_host_kill(host, signal_number);
+        }
+    }
+}
+
+/* If nothing of a node that is ending is left: answers and forgets it. */
+static void
+node_check_ended(struct opb_node *node)
+{
+    if (node->state == OPB_NODE_ATTACHED || node_has_hosts(node)) {
+        return;
+    }
+    if (node->is_answer_due && node->connection != NULL) {
+        opb_message_begin_response(node->pool->message, node->detach_msgid);
+        opb_pack_nil(node->pool->message);
+        opb_connection_send(node->connection);
+    }
+    opb_node_forget(node);
+}
+
+static void
+stop_respawning(struct opb_node *node)
+{
+    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+        (void)uv_timer_stop(&node->slots[i].timer); /* always 0 */
+    }
+}
+
+static void
+on_detach_timer(uv_timer_t *timer)
+{
+    struct opb_node *node = timer->data;
+
+    if (node->detach_step == DETACH_GRACE) {
+        node->detach_step = DETACH_TERMINATED;
+        opb_pool_log(node->pool, node, OPB_LOG_WARNING,
+                     "Python did not finish in time: sending it SIGTERM");
+        node_kill_hosts(node, SIGTERM);
+        (void)uv_timer_start(timer, on_detach_timer, OPB_TERMINATE_MS, 0);
+    }
+    else if (node->detach_step == DETACH_TERMINATED) {
+        node->detach_step = DETACH_KILLED;
+        opb_pool_log(node->pool, node, OPB_LOG_WARNING,
+                     "Python did not end on SIGTERM: killing it");
+        node_kill_hosts(node, SIGKILL);
+        (void)uv_timer_start(timer, on_detach_timer, OPB_TERMINATE_MS, 0);
+    }
+    else {
+        opb_pool_log(node->pool, node, OPB_LOG_ERROR,
+                     "a Python process does not end on SIGKILL: the kernel holds it");
+    }
+}
+
+void
+opb_node_detach(struct opb_node *node, uint64_t grace_ms)
+{
+    if (node->state != OPB_NODE_ATTACHED) {
+        return;
+    }
+    node->state = OPB_NODE_DETACHING;
+    node->detach_step = DETACH_GRACE;
+    stop_respawning(node);
+    (void)uv_timer_start(&node->detach_timer, on_detach_timer,
+                         grace_ms < OPB_MAX_GRACE_MS ? grace_ms : OPB_MAX_GRACE_MS, 0);
+    node_check_ended(node);
+}
+
+void
+opb_node_lost(struct opb_node *node)
+{
+    struct opb_pool *pool = node->pool;
+    struct opb_connection *connection = node->connection;
+
+    if (node->state == OPB_NODE_LOST) {
+        return;
+    }
+    node->connection = NULL;
+    if (connection != NULL) {
+        connection->node = NULL;
+        opb_connection_close(connection);
+    }
+    node->state = OPB_NODE_LOST;
+    stop_respawning(node);
+    (void)uv_timer_stop(&node->detach_timer); /* always 0 */
+    opb_pool_log(pool, node, OPB_LOG_WARNING,
+                 "node %s is gone: ending its Python processes", node->name);
+    node_kill_hosts(node, SIGKILL);
+    node_check_ended(node); /* may free it */
+    if (pool->is_managed) {
+        opb_pool_stop(pool);
+    }
+}
+
+static void
+on_respawn_timer(uv_timer_t *timer)
+{
+    opb_host_start(timer->data);
+}
+
+void
+opb_node_slot_free(struct opb_node *node, struct opb_slot *slot)
+{
+    if (node->state == OPB_NODE_ATTACHED && !node->pool->is_stopping) {
+        (void)uv_timer_start(&slot->timer, on_respawn_timer, slot->respawn_delay_ms, 0);
+        return;
+    }
+    node_check_ended(node);
+}
+
+void
+opb_node_host_started(struct opb_node *node, const struct opb_host *host)
+{
+    struct opb_message *message = node->pool->message;
+
+    if (node->connection != NULL) {
+        opb_message_begin_notify(message, OPB_CONTROL_HOST_STARTED, 2);
+        opb_pack_uint(message, host->id);
+        opb_pack_uint(message, (uint64_t)host->pid);
+        opb_connection_send(node->connection);
+    }
+}
+
+void
+opb_node_host_died(struct opb_node *node, uint32_t host_id, pid_t pid, const char *reason)
+{
+    struct opb_message *message = node->pool->message;
+
+    if (node->connection != NULL) {
+        opb_message_begin_notify(message, OPB_CONTROL_HOST_DIED, 3);
+        opb_pack_uint(message, host_id);
+        opb_pack_uint(message, (uint64_t)pid);
+        opb_pack_cstr(message, reason);
+        opb_connection_send(node->connection);
+    }
+}
+
+/* Cuts in the middle of no UTF-8 character. */
+static size_t
+cut_length(const char *text, size_t most)
+{
+    size_t length = strnlen(text, most + 1);
+
+    if (length <= most) {
+        return length;
+    }
+    length = most;
+    while (length > 0 && ((unsigned char)text[length] & 0xc0u) == 0x80u) {
+        length--;
+    }
+    return length;
+}
+
+/* A name that no other node has, fit for log lines. */
+static void
+choose_name(struct opb_pool *pool, const char *wanted, char out[OPB_NODE_NAME_BYTES + 1])
+{
+    char base[OPB_NODE_NAME_BYTES + 1];
+    char suffix[16] = "";
+
+    if (wanted[0] == '\0') {
+        wanted = "orthanc";
+    }
+    (void)snprintf(base, sizeof(base), "%.*s", (int)cut_length(wanted, OPB_NODE_NAME_BYTES),
+                   wanted); /* fits */
+    for (char *c = base; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            *c = '?';
+        }
+    }
+    for (unsigned int number = 2;;
+         number++) { /* ends: there are fewer nodes than numbers */
+        size_t room = OPB_NODE_NAME_BYTES - strlen(suffix);
+
+        (void)snprintf(out, OPB_NODE_NAME_BYTES + 1, "%.*s%s", (int)cut_length(base, room),
+                       base, suffix); /* fits */
+        if (opb_node_find(pool, out) == NULL) {
+            return;
+        }
+        (void)snprintf(suffix, sizeof(suffix), "-%u", number); /* fits */
+    }
+}
+
+static struct opb_node *
+node_new(struct opb_pool *pool, const char *name, const uint8_t secret[OPB_SECRET_BYTES])
+{
+    struct opb_node *node = calloc(1, sizeof(*node));
+
+    if (node == NULL) {
+        return NULL;
+    }
+    node->pool = pool;
+    choose_name(pool, name, node->name);
+    memcpy(node->secret, secret, OPB_SECRET_BYTES);
+    (void)uv_timer_init(&pool->loop, &node->detach_timer); /* always 0 */
+    node->detach_timer.data = node;
+    node->open_handles = 1;
+    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+        struct opb_slot *slot = &node->slots[i];
+
+        slot->node = node;
+        slot->index = i;
+        (void)uv_timer_init(&pool->loop, &slot->timer); /* always 0 */
+        slot->timer.data = slot;
+        node->open_handles++;
+    }
+    node->next = pool->nodes;
+    pool->nodes = node;
+    return node;
+}
+
+static void
+answer_fault(struct opb_connection *connection, uint32_t msgid, enum opb_fault fault,
+             const char *text)
+{
+    opb_message_error(connection->pool->message, msgid, fault, 0, text);
+    opb_connection_send(connection);
+}
+
+static bool
+is_all_zero(const uint8_t *bytes, size_t count)
+{
+    uint8_t any = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        any |= bytes[i];
+    }
+    return any == 0;
+}
+
+/* NULL if the node may attach, else the reason why not. */
+static const char *
+why_not_attach(const struct opb_connection *connection, const uint8_t *secret,
+               size_t secret_bytes)
+{
+    const struct opb_pool *pool = connection->pool;
+
+    if (connection->node != NULL) {
+        return "this connection has attached its node already";
+    }
+    if (pool->is_stopping || pool->is_draining) {
+        return "the worker is stopping";
+    }
+    if (pool->is_managed && pool->nodes != NULL) {
+        return "this worker belongs to another Orthanc, which started it; give each its "
+               "own";
+    }
+    if (secret_bytes != OPB_SECRET_BYTES || is_all_zero(secret, secret_bytes)) {
+        return "the attach secret must be 32 random bytes";
+    }
+    return NULL;
+}
+
+static enum opb_status
+serve_attach(struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_pool *pool = connection->pool;
+    struct opb_reader reader;
+    const char *name;
+    const uint8_t *secret;
+    const char *why;
+    size_t secret_bytes = 0;
+    struct opb_node *node;
+
+    opb_frame_params(frame, &reader);
+    name = opb_read_cstr(&reader, false);
+    (void)opb_read_cstr(&reader,
+                        false); /* Orthanc's version: for the hosts, told by Load */
+    (void)opb_read_cstr(&reader, false); /* the node's socket: likewise */
+    secret = opb_read_bytes(&reader, &secret_bytes);
+    (void)opb_read_uint(&reader,
+                        INT32_MAX); /* Orthanc's process id: the socket says it too */
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    why = why_not_attach(connection, secret, secret_bytes);
+    if (why != NULL) {
+        answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME, why);
+        return OPB_OK;
+    }
+    node = node_new(pool, name, secret);
+    if (node == NULL) {
+        answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME,
+                     "the worker is out of memory");
+        return OPB_OK;
+    }
+    node->connection = connection;
+    opb_connection_settle(connection, node);
+    opb_message_begin_response(pool->message, opb_frame_msgid(frame));
+    opb_pack_array(pool->message, 1);
+    opb_pack_cstr(pool->message, node->name);
+    opb_connection_send(connection);
+    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+        opb_host_start(&node->slots[i]);
+    }
+    return OPB_OK;
+}
+
+static enum opb_status
+serve_detach(struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_node *node = connection->node;
+    struct opb_reader reader;
+    uint64_t grace_ms;
+
+    opb_frame_params(frame, &reader);
+    grace_ms = opb_read_uint(&reader, UINT64_MAX);
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    if (node == NULL || node->state != OPB_NODE_ATTACHED) {
+        answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME,
+                     node == NULL ? "this connection has no attached node"
+                                  : "the node is being detached already");
+        return OPB_OK;
+    }
+    node->is_answer_due = true;
+    node->detach_msgid = opb_frame_msgid(frame);
+    opb_node_detach(node, grace_ms);
+    return OPB_OK;
+}
+
+static enum opb_status
+serve_replace_host(struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_node *node = connection->node;
+    struct opb_reader reader;
+    const char *reason;
+    uint64_t id;
+
+    opb_frame_params(frame, &reader);
+    id = opb_read_uint(&reader, UINT32_MAX);
+    reason = opb_read_cstr(&reader, false);
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    for (uint32_t i = 0; node != NULL && i < OPB_NODE_SLOTS; i++) {
+        struct opb_host *host = node->slots[i].host;
+
+        if (host != NULL && host->id == id) {
+            opb_host_replace(host, reason);
+        }
+    }
+    return OPB_OK; /* an unknown host has died meanwhile, and the node is being told */
+}
+
+enum opb_status
+opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
+{
+    const enum opb_frame_type type = opb_frame_type(frame);
+    uint32_t method;
+
+    if (type == OPB_RESPONSE) {
+        return OPB_BAD_FRAME; /* the pool asks nothing */
+    }
+    method = opb_frame_method(frame);
+    if (type == OPB_REQUEST && method == OPB_CONTROL_ATTACH) {
+        return serve_attach(connection, frame);
+    }
+    if (type == OPB_REQUEST && method == OPB_CONTROL_DETACH) {
+        return serve_detach(connection, frame);
+    }
+    if (type == OPB_NOTIFY && method == OPB_CONTROL_REPLACE_HOST) {
+        return serve_replace_host(connection, frame);
+    }
+    if (type == OPB_REQUEST) {
+        answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_UNAVAILABLE,
+                     "this worker does not know the request");
+    }
+    return OPB_OK; /* posts of a newer release are not for us */
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/supervisor/pool.h - the state of the pool daemon, shared by its files
+ *
+ * Here:      pool, connection, node, slot and host, and what the files of this
+ *            folder may call of each other. Everything runs on the one loop thread.
+ * Elsewhere: Python (worker/host), the frames (protocol/).
+ * May use:   libuv, protocol/. Not Python.h, not the SDK.
+ */
+#ifndef OPB_SUPERVISOR_POOL_H
+#define OPB_SUPERVISOR_POOL_H
+
+#include "protocol/frame.h"
+#include "protocol/handshake.h"
+#include "protocol/limits.h"
+#include "protocol/message.h"
+#include "protocol/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#ifdef Py_PYTHON_H
+#    error "the supervisor outlives every interpreter: Python belongs in worker/host"
+#endif
+
+/* Hosts per node. */
+#define OPB_NODE_SLOTS 1u
+/* Connections that have not finished their handshake. */
+#define OPB_MAX_PENDING                256u
+#define OPB_MAX_CONTROL_ENVELOPE_BYTES (64u * 1024u)
+/* Bytes waiting for a node that does not read: logs are dropped from the first
+ * number on, the connection ends at the second. */
+#define OPB_MAX_WAITING_LOG_BYTES (256u * 1024u)
+#define OPB_MAX_WAITING_BYTES     (1024u * 1024u)
+#define OPB_HANDSHAKE_TIMEOUT_MS  5000u
+/* A host that lived this long was healthy: its successor starts at once. */
+#define OPB_HEALTHY_MS       10000u
+#define OPB_BACKOFF_FIRST_MS 100u
+#define OPB_BACKOFF_LAST_MS  5000u
+#define OPB_TERMINATE_MS     2000u /* between SIGTERM and SIGKILL, and after SIGKILL */
+#define OPB_SWEEP_MS         10u   /* between two looks for orphans */
+#define OPB_MAX_GRACE_MS     (3600u * 1000u)
+#define OPB_REASON_BYTES     256u
+
+struct opb_pool_options {
+    const char *socket_path;
+    const char *host_program;
+    int managed_fd; /* one end of a socketpair to the node, or -1 */
+    uint32_t handshake_timeout_ms;
+};
+
+struct opb_pool;
+struct opb_node;
+
+enum opb_log_level { OPB_LOG_ERROR = 0, OPB_LOG_WARNING = 1, OPB_LOG_INFO = 2 };
+
+enum opb_connection_stage {
+    OPB_STAGE_HELLO,   /* the hello is not complete */
+    OPB_STAGE_PASSING, /* a lane that its host does not take yet */
+    OPB_STAGE_CONTROL, /* a control connection; node is set once it has attached */
+    OPB_STAGE_CLOSED   /* waits for libuv to let go of its handles */
+};
+
+struct opb_connection {
+    struct opb_connection *next;
+    struct opb_pool *pool;
+    struct opb_node *node; /* lent; NULL before ATTACH and after DETACH */
+    struct opb_hello hello;
+    uv_poll_t poll;
+    uv_timer_t timer;
+    uint64_t give_up_ms;
+    pid_t peer_pid;
+    int fd;
+    uint32_t open_handles;
+    enum opb_connection_stage stage;
+    bool is_pending; /* counts in pool->pending_count */
+    uint8_t *in;     /* the frame that is arriving; never a byte of the next */
+    size_t in_have;
+    size_t in_need;
+    uint8_t *out; /* frames that the peer has not taken yet */
+    size_t out_have;
+    size_t out_sent;
+    size_t out_capacity;
+    uint32_t dropped_log_count;
+};
+
+/* One process that runs the script. */
+struct opb_host {
+    struct opb_host *next; /* in pool->hosts, then in pool->dead */
+    struct opb_node *node; /* lent; outlives it */
+    uint32_t slot;
+    uint32_t id;
+    pid_t pid; /* also its session and process group */
+    int control_fd;
+    int exec_fd; /* the child's errno, if it could not run the program */
+    uint64_t started_ms;
+    uint64_t sweep_until_ms;
+    char reason[OPB_REASON_BYTES]; /* why we killed it; "" if we did not */
+};
+
+enum opb_node_state {
+    OPB_NODE_ATTACHED,
+    OPB_NODE_DETACHING, /* asked to end; its hosts may finish */
+    OPB_NODE_LOST       /* control connection gone; its hosts are being killed */
+};
+
+struct opb_slot {
+    struct opb_node *node;
+    struct opb_host *host; /* lent by pool->hosts or pool->dead; NULL: none */
+    uint32_t failure_count;
+    uint64_t respawn_delay_ms;
+    uv_timer_t timer;
+    uint32_t index;
+};
+
+struct opb_node {
+    struct opb_node *next;
+    struct opb_pool *pool;
+    struct opb_connection *connection; /* NULL once it is lost */
+    enum opb_node_state state;
+    char name[OPB_NODE_NAME_BYTES + 1];
+    uint8_t secret[OPB_SECRET_BYTES];
+    bool is_answer_due; /* DETACH waits for its response */
+    uint32_t detach_msgid;
+    int detach_step;
+    uv_timer_t detach_timer;
+    uint32_t open_handles;
+    struct opb_slot slots[OPB_NODE_SLOTS];
+};
+
+struct opb_pool {
+    uv_loop_t loop;
+    const struct opb_pool_options *options;
+    struct opb_message *message; /* for whatever is being built right now */
+    bool is_managed;
+    bool is_draining; /* no more nodes; ends when the last one has been detached */
+    bool is_stopping;
+    bool is_accept_paused;
+    int listen_fd;
+    int parent_fd; /* pidfd of the node's process, or -1 */
+    uv_poll_t listen_poll;
+    uv_poll_t lifeline_poll;
+    uv_poll_t parent_poll;
+    uv_timer_t accept_timer;
+    uv_timer_t sweep_timer;
+    uint64_t stop_until_ms;
+    uv_signal_t signals[4];
+    struct opb_connection *connections;
+    uint32_t pending_count;
+    struct opb_node *nodes;
+    struct opb_host *hosts; /* running */
+    struct opb_host *dead;  /* reaped; their orphans are being looked for */
+    uint32_t last_host_id;
+};
+
+/* main.c calls this once. Returns the exit code of the process. */
+int opb_pool_run(const struct opb_pool_options *options);
+
+/* pool.c. Begins the end: kills every host, then leaves the loop. Twice is fine. */
+void opb_pool_stop(struct opb_pool *pool);
+/* Something ended: leaves the loop if the pool is stopping and nothing is left. */
+void opb_pool_check_stopped(struct opb_pool *pool);
+/* A connection left the handshake: accepting may go on. */
+void opb_pool_accept_more(struct opb_pool *pool);
+
+/* log.c. To the node, or to all if it is NULL; to stderr if none is attached. */
+void opb_pool_log(struct opb_pool *pool, struct opb_node *node, enum opb_log_level level,
+                  const char *format, ...) OPB_PRINTF(4, 5);
+
+/* connection.c. Takes *fd and sets it to -1, on success only. */
+OPB_MUST_CHECK enum opb_status opb_connection_open(struct opb_pool *pool, int *fd,
+                                                   pid_t peer_pid);
+/* Ends the connection without a word to its node; freed later by the loop. */
+void opb_connection_close(struct opb_connection *connection);
+/* Sends pool->message, in order, without waiting. A peer that cannot be written to is
+ * noticed later, by the loop. */
+void opb_connection_send(struct opb_connection *connection);
+/* The node has attached: its handshake is over. */
+void opb_connection_settle(struct opb_connection *connection, struct opb_node *node);
+
+/* nodes.c. One frame of a control connection. Anything but OPB_OK: close it. */
+OPB_MUST_CHECK enum opb_status opb_control_serve(struct opb_connection *connection,
+                                                 struct opb_frame *frame);
+/* An attached node has ended without DETACH: closes its connection, kills its hosts,
+ * and in a managed pool begins the end. */
+void opb_node_lost(struct opb_node *node);
+/* Forgets a node that has no hosts; freed later by the loop. */
+void opb_node_forget(struct opb_node *node);
+/* Lends the node of that name, or NULL. */
+struct opb_node *opb_node_find(struct opb_pool *pool, const char *name);
+/* As for DETACH, without an answer: unmanaged pools on SIGTERM. */
+void opb_node_detach(struct opb_node *node, uint64_t grace_ms);
+/* News of a host for the node. */
+void opb_node_host_started(struct opb_node *node, const struct opb_host *host);
+void opb_node_host_died(struct opb_node *node, uint32_t host_id, pid_t pid,
+                        const char *reason);
+/* A slot is empty and nothing of its host is left. */
+void opb_node_slot_free(struct opb_node *node, struct opb_slot *slot);
+
+/* hosts.c. Starts a host in an empty slot; a failure is reported to the node and
+ * tried again later. */
+void opb_host_start(struct opb_slot *slot);
+void opb_host_kill(struct opb_host *host, int signal_number);
+/* SIGKILL, and the reason that the node is told. */
+void opb_host_replace(struct opb_host *host, const char *reason);
+/* Passes a lane. Lends fd. OPB_LATE: the host does not take it now. */
+OPB_MUST_CHECK enum opb_status opb_host_pass(struct opb_host *host,
+                                             enum opb_connection_kind kind, int fd);
+/* Lends the running host of that process id, or NULL. */
+struct opb_host *opb_host_find_pid(struct opb_pool *pool, pid_t pid);
+/* The process has been reaped: tells the node and begins to look for orphans. */
+void opb_host_died(struct opb_host *host, int wait_status);
+
+/* reaper.c. Reaps every dead child; for SIGCHLD. */
+void opb_reap(struct opb_pool *pool);
+/* Kills what dead hosts have left behind, and frees those that left nothing. */
+void opb_sweep(struct opb_pool *pool);
+/* Reaps and sweeps from the loop, so that no caller's node or host goes away under it. */
+void opb_sweep_soon(struct opb_pool *pool, uint64_t delay_ms);
+/* Kills all children that are no hosts; true if there was one. */
+bool opb_kill_orphans(struct opb_pool *pool);
+
+#endif
