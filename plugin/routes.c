@@ -29,6 +29,13 @@ struct waiting {
     uint64_t generation; /* of the table it was taken from */
 };
 
+/* A pattern that Orthanc has refused: every host that asks again gets the same answer. */
+struct refused {
+    struct refused *next;
+    char *pattern;
+    char text[512];
+};
+
 struct table {
     bool has_kind[OPB_CALL_COUNT];
     uint32_t index_of[OPB_MAX_ROUTES]; /* entry -> the host's number, or NO_INDEX */
@@ -41,6 +48,7 @@ struct opb_routes {
     pthread_mutex_t registering; /* one registration with Orthanc at a time */
     char *patterns[OPB_MAX_ROUTES];
     uint32_t entry_count;
+    struct refused *refused;
     struct table *current;                /* never NULL */
     struct table *loading;                /* of the host that loads now, or NULL */
     uint64_t generation;                  /* counts what was current */
@@ -117,10 +125,17 @@ opb_routes_late(struct opb_routes *routes)
 void
 opb_routes_free(struct opb_routes *routes)
 {
+    struct refused *next;
+
     if (routes == NULL) {
         return;
     }
     opb_late_free(routes->late);
+    for (struct refused *each = routes->refused; each != NULL; each = next) {
+        next = each->next;
+        free(each->pattern);
+        free(each);
+    }
     for (uint32_t i = 0; i < routes->entry_count; i++) {
         free(routes->patterns[i]);
     }
@@ -237,6 +252,39 @@ opb_routes_commit(struct opb_routes *routes)
     }
 }
 
+/* Remembers why a pattern was refused. Without memory Orthanc is asked again. */
+static void
+remember_refusal(struct opb_routes *routes, const char *pattern, const char *text)
+{
+    struct refused *refused = calloc(1, sizeof(*refused));
+
+    if (refused == NULL || (refused->pattern = strdup(pattern)) == NULL) {
+        free(refused);
+        return;
+    }
+    (void)snprintf(refused->text, sizeof(refused->text), "%s", text);
+    pthread_mutex_lock(&routes->lock);
+    refused->next = routes->refused;
+    routes->refused = refused;
+    pthread_mutex_unlock(&routes->lock);
+}
+
+static bool
+was_refused(struct opb_routes *routes, const char *pattern, char *text, size_t capacity)
+{
+    const struct refused *each;
+
+    pthread_mutex_lock(&routes->lock);
+    for (each = routes->refused; each != NULL && strcmp(each->pattern, pattern) != 0;
+         each = each->next) {
+    }
+    if (each != NULL) {
+        (void)snprintf(text, capacity, "%s", each->text);
+    }
+    pthread_mutex_unlock(&routes->lock);
+    return each != NULL;
+}
+
 /* Registers the next entry point for a pattern with Orthanc. Takes *pattern. The
  * registering lock is held, the other is not. */
 static enum opb_status
@@ -263,6 +311,9 @@ register_entry(struct opb_routes *routes, char **pattern, char *text, size_t cap
         (void)snprintf(text, capacity,
                        "Orthanc does not accept the REST callback on URI %s: %s", *pattern,
                        why[0] != '\0' ? why : "the reason is in the log");
+        if (why[0] != '\0') {
+            remember_refusal(routes, *pattern, text);
+        }
         return OPB_REFUSED;
     }
     pthread_mutex_lock(&routes->lock);
@@ -370,6 +421,11 @@ add_rest(struct opb_routes *routes, const char *pattern, uint32_t index,
     if (bind_route(routes, pattern, index)) {
         free(copy);
         return OPB_OK;
+    }
+    if (was_refused(routes, pattern, text, capacity)) {
+        *fault = OPB_FAULT_VALUE;
+        free(copy);
+        return OPB_REFUSED;
     }
     if (opb_node_phase(routes->node) == OPB_PHASE_LOADING) {
         pthread_mutex_lock(&routes->registering);

@@ -49,8 +49,8 @@ Report(OrthancPluginContext *real, _OrthancPluginService service)
 
     std::snprintf(
         line, sizeof(line),
-        "Orthanc has thrown an exception out of plugin service %d, which is reported "
-        "to the Python script as an internal error: %s",
+        "Orthanc has thrown an exception out of plugin service %d; the call of the "
+        "Python script fails: %s",
         static_cast<int>(service), lastException);
     try {
         (void)real->InvokeService(real, _OrthancPluginService_LogError, line);

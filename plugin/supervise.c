@@ -23,6 +23,7 @@
 
 #define TOUCH_EVERY_MS   (3600u * 1000u)
 #define PAUSE_ACCEPT_MS  100u
+#define DETACH_LATER_MS  500u /* than our own deadline, which is the one to report */
 #define SEND_MS          1000u
 #define HEALTHY_MS       30000u /* a daemon that ran that long did not fail to start */
 #define BACKOFF_STEP_MS  1000u
@@ -280,8 +281,10 @@ send_detach(struct opb_pool *pool)
     if (!is_wanted) {
         return;
     }
-    if (!is_lost && opb_control_detach(pool->control, pool->node->config->stop_timeout_ms,
-                                       opb_deadline_ms(SEND_MS)) != OPB_OK) {
+    if (!is_lost &&
+        opb_control_detach(pool->control,
+                           pool->node->config->stop_timeout_ms + DETACH_LATER_MS,
+                           opb_deadline_ms(SEND_MS)) != OPB_OK) {
         lose_pool(pool, opb_control_failure(pool->control));
         is_lost = true;
     }

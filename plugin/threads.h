@@ -15,7 +15,7 @@
 /* Starts a thread with all signals blocked; name (at most 15 bytes) is for debuggers. On
  * OPB_SYSTEM errno says why not. */
 OPB_MUST_CHECK enum opb_status opb_own_thread_start(pthread_t *thread, void *(*run)(void *),
-                                                void *argument, const char *name);
+                                                    void *argument, const char *name);
 /* Joins it, and says in the log every few seconds that it still waits: for what, it
  * cannot be helped, as a thread inside Orthanc cannot be left behind. */
 void opb_own_thread_join(pthread_t thread, const char *what);

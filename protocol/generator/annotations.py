@@ -102,6 +102,18 @@ VALUE_SINCE = _by_name(_VALUES_SINCE)
 # Enumerations that are whole on every server, whatever the values' age.
 ALWAYS_WHOLE = {"ErrorCode"}
 
+# Values that headers older than these codes lack. Scripts compare with codes of any
+# server's age, so every build offers them: C name without prefix -> number.
+LATER_VALUES = {
+    "ErrorCode": {
+        "MainDicomTagsMultiplyDefined": 44,
+        "ForbiddenAccess": 45,
+        "DuplicateResource": 46,
+        "IncompatibleConfigurations": 47,
+        "DicomGetUnavailable": 2045,
+    },
+}
+
 # By C name without its prefix. The core runs these under its plugin-service lock, on
 # objects that are gone when a plugin is finalised: calling them then crashes the server.
 PROTECTED = set(

@@ -305,6 +305,10 @@ def _enumeration(source: CEnum) -> Enumeration:
         if name in facts.ALWAYS_WHOLE:
             age = 0
         values.append(EnumValue(python, item.name, item.value, max(age, since), item.doc))
+    numbers = {value.value for value in values}
+    for text, number in facts.LATER_VALUES.get(name, {}).items():
+        if number not in numbers:
+            values.append(EnumValue(value_name(text), f"{source.name}_{text}", number))
     names = [value.name for value in values]
     if len(set(names)) != len(names):
         raise GeneratorError(

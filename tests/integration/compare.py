@@ -58,9 +58,11 @@ def assert_same(results, ours_differs=None):
     """results: {plugin: value}; equal, unless ours_differs is (section, value)."""
     if ours_differs is not None:
         if 'ours' in results:
-            assert results['ours'] == ours_differs[1], 'contract ' + ours_differs[0]
+            assert results['ours'] == ours_differs[1], 'contract %s: %r' % (
+                ours_differs[0], results['ours'])
     elif len(results) == 2:
-        assert results['ours'] == results['official']
+        assert results['ours'] == results['official'], 'ours %r, official %r' % (
+            results['ours'], results['official'])
 
 
 # Headers that say something about the answer rather than about the connection.

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Objects that outlive what they stand for (contract 2.6)."""
 
+import os
 import re
+import signal
 import threading
 
 import pytest
 
 import dicom
 import probe
-from server import wait_until
+from server import PID_ROUTE, is_alive, wait_until
 
 pytestmark = pytest.mark.ours
 
@@ -142,3 +144,39 @@ orthanc.RegisterRestCallback('/failing', failing)
         assert server.get('/failing').status_code == 500
     assert probe.run(server, {'x': "import gc\ngc.collect()\n"
                               "[r() for r in REFERENCES] == [None] * 20"})['x'] == 'True'
+
+
+def descriptors(pid):
+    return len(os.listdir('/proc/%d/fd' % pid))
+
+
+def test_descriptors_and_threads_do_not_pile_up(orthanc):
+    """Neither with many requests, nor with background threads, nor with hosts that die."""
+    server = orthanc(script=probe.SCRIPT + PID_ROUTE)
+    background = ("import threading\nts = [threading.Thread(target=orthanc.RestApiGet, args=('/system',)) "
+                  "for _ in range(8)]\n[t.start() for t in ts]\n[t.join() for t in ts]\n1")
+
+    def load():
+        threads = [threading.Thread(target=probe.run, args=(server, {'x': background}))
+                   for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+    load()
+    host = server.host_pid()
+    load()
+    before = descriptors(server.pid), descriptors(host)
+    for _ in range(8):
+        load()
+    assert server.host_pid() == host
+    # lanes are kept for reuse and capped: what eight times the load adds must be little
+    assert descriptors(server.pid) < before[0] + 40
+    assert descriptors(host) < before[1] + 40
+    for _ in range(5):
+        pid = server.host_pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not is_alive(pid), 10, 'the death of the host')
+        load()
+    wait_until(lambda: descriptors(server.pid) < before[0] + 40, 10, 'descriptors to be closed')

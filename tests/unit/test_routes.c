@@ -153,6 +153,21 @@ pattern_that_orthanc_refuses_is_a_value_error(void **state)
 }
 
 static void
+refused_pattern_is_refused_to_the_next_host_too(void **state)
+{
+    struct opb_node *node = *state;
+
+    assert_int_equal(add(node, "Rest", "/a[", 0), OPB_REFUSED);
+    run_host(node);
+    opb_routes_begin(node->routes);
+    assert_int_equal(add(node, "Rest", "/a[", 0), OPB_REFUSED);
+    assert_int_equal(last_fault, OPB_FAULT_VALUE);
+    assert_non_null(strstr(last_text, "Unmatched ["));
+    opb_routes_commit(node->routes);
+    assert_false(opb_routes_has_waiting(node->routes));
+}
+
+static void
 kinds_are_known_by_name(void **state)
 {
     struct opb_node *node = *state;
@@ -355,6 +370,7 @@ main(void)
         ROUTE_TEST(each_route_has_an_entry_of_its_own),
         ROUTE_TEST(there_are_as_many_entries_as_promised),
         ROUTE_TEST(pattern_that_orthanc_refuses_is_a_value_error),
+        ROUTE_TEST(refused_pattern_is_refused_to_the_next_host_too),
         ROUTE_TEST(kinds_are_known_by_name),
         ROUTE_TEST(next_host_gets_the_entries_of_its_patterns),
         ROUTE_TEST(host_that_fails_to_load_changes_nothing),

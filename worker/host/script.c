@@ -218,6 +218,19 @@ warn_without_executable(void)
     opb_log_to_node("LogWarning", text);
 }
 
+/* threading takes the thread that imports it first for the main one, and Python's end would
+ * wait for that thread: it must not be a lane's. */
+static void
+own_threading(void)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+
+    if (threading == NULL) {
+        PyErr_Clear(); /* a broken copy beside the script: its users will be told */
+    }
+    Py_XDECREF(threading);
+}
+
 bool
 opb_script_import(const struct opb_node_info *info, enum opb_fault *fault, char *text,
                   size_t capacity)
@@ -254,6 +267,7 @@ opb_script_import(const struct opb_node_info *info, enum opb_fault *fault, char 
     if (module == NULL) {
         return false;
     }
+    own_threading();
     Py_DECREF(module); /* sys.modules has it */
     return true;
 }

@@ -23,9 +23,10 @@ take_exception(void)
 
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
-    if (value != NULL && traceback != NULL) {
-        (void)PyException_SetTraceback(value,
-                                       traceback); /* fails for non-tracebacks only */
+    if (value != NULL) {
+        /* Without one, the value still has the import machinery's frames, which Python has
+         * taken off. Fails for non-tracebacks only. */
+        (void)PyException_SetTraceback(value, traceback != NULL ? traceback : Py_None);
     }
     Py_XDECREF(type);
     Py_XDECREF(traceback);

@@ -20,7 +20,7 @@ struct registration {
     uint32_t callable_count;
     const char *bad_arguments; /* ValueError */
     const char *twice;         /* RuntimeError */
-    int excludes; /* the other variant that cannot be registered too, or -1 */
+    int excludes;              /* the other variant that cannot be registered too, or -1 */
 };
 
 enum kind {
@@ -49,23 +49,20 @@ _Static_assert(KIND_COUNT <= OPB_MAX_KINDS,
     {                                                                                      \
         .function = python_name, .call = call_name, .callable_count = 1,                   \
         .bad_arguments = "Expected a callback function to register one " what,             \
-        .twice = "Can only register one " what, .log = "Registering one " what,            \
-        .excludes = other                                                                  \
+        .twice = "Can only register one " what, .excludes = other                          \
     }
 #define SEVERAL(python_name, call_name, number, counted, what, other)                      \
     {                                                                                      \
         .function = python_name, .call = call_name, .callable_count = number,              \
         .bad_arguments = "Expected " counted " callback functions to register " what,      \
-        .twice = "Can only register once for " what, .log = "Registering callbacks " what, \
-        .excludes = other                                                                  \
+        .twice = "Can only register once for " what, .excludes = other                     \
     }
 #define STORAGE(python_name, call_name)                                                    \
     {                                                                                      \
         .function = python_name, .call = call_name, .callable_count = 3,                   \
         .bad_arguments =                                                                   \
             "Expected three callback functions to register a custom storage area",         \
-        .twice = "Cannot register twice a custom storage area",                            \
-        .log = "Registering a custom storage area in Python", .excludes = -1               \
+        .twice = "Cannot register twice a custom storage area", .excludes = -1             \
     }
 
 static const struct registration kinds[KIND_COUNT] = {
@@ -206,7 +203,6 @@ register_kind(enum kind kind, PyObject *const *args, Py_ssize_t count, PyObject 
     for (uint32_t i = 0; i < item->callable_count; i++) {
         state->kinds[kind][i] = Py_NewRef(args[i]);
     }
-    opb_log_to_node("LogInfo", item->log);
     if (tell_node(link, item->call, NULL, 0) < 0) {
         PyObject *exception = opb_exception_take();
 

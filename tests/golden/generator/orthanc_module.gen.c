@@ -463,6 +463,11 @@ static const struct opb_py_enum_value values_ErrorCode[] = {
     {"INTERNAL_ERROR", -1, 0},
     {"SUCCESS", 0, 0},
     {"NO_CFIND_HANDLER", 2010, 0},
+    {"MAIN_DICOM_TAGS_MULTIPLY_DEFINED", 44, 0},
+    {"FORBIDDEN_ACCESS", 45, 0},
+    {"DUPLICATE_RESOURCE", 46, 0},
+    {"INCOMPATIBLE_CONFIGURATIONS", 47, 0},
+    {"DICOM_GET_UNAVAILABLE", 2045, 0},
     {NULL, 0, 0},
 };
 

@@ -29,6 +29,11 @@ class ErrorCode:
     """Success."""
     NO_CFIND_HANDLER: Final = 2010
     """Whole on every server."""
+    MAIN_DICOM_TAGS_MULTIPLY_DEFINED: Final = 44
+    FORBIDDEN_ACCESS: Final = 45
+    DUPLICATE_RESOURCE: Final = 46
+    INCOMPATIBLE_CONFIGURATIONS: Final = 47
+    DICOM_GET_UNAVAILABLE: Final = 2045
 
 @final
 class NewKind:
