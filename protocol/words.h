@@ -53,7 +53,48 @@ enum opb_control_method {
     /* [instance handle, instance_id str] -> nil */                               \
     X(STORED_INSTANCE, "StoredInstance")                                          \
     /* [uri str, method int, ip str, headers map, get map] -> bool */             \
-    X(HTTP_FILTER, "HttpFilter")
+    X(HTTP_FILTER, "HttpFilter")                                                           \
+    /* [dicom bin, origin int] -> [action int, bin|nil] */                                 \
+    X(RECEIVED_INSTANCE, "ReceivedInstance")                                               \
+    /* [instance handle] -> DIMSE status, uint */                                          \
+    X(CSTORE_FILTER, "CStoreFilter")                                                       \
+    /* [answers handle, query handle, issuer str, called str] -> nil */                    \
+    X(FIND, "Find")                                                                        \
+    /* [answers handle, query handle, connection handle] -> nil */                         \
+    X(FIND2, "Find2")                                                                      \
+    /* as Find and Find2 */                                                                \
+    X(WORKLIST, "Worklist")                                                                \
+    X(WORKLIST2, "Worklist2")                                                              \
+    /* [level str|nil, patient, accession, study, series, instance str|nil, originator,    \
+     * source, target str, originator id uint] -> nil: the one sub-operation of v1 */      \
+    X(MOVE, "Move")                                                                        \
+    /* the same -> driver uint, a number of this host's */                                 \
+    X(MOVE2, "Move2")                                                                      \
+    /* the same without originator and source, before all a connection handle */           \
+    X(MOVE3, "Move3")                                                                      \
+    /* [driver uint] -> uint; -> nil; -> nil */                                            \
+    X(MOVE_SIZE, "MoveSize")                                                               \
+    X(MOVE_APPLY, "MoveApply")                                                             \
+    X(MOVE_FREE, "MoveFree")                                                               \
+    /* [uuid str, type int, content bin] -> nil */                                         \
+    X(STORAGE_CREATE, "StorageArea")                                                       \
+    /* [uuid str, type int] -> bin; -> nil */                                              \
+    X(STORAGE_READ, "StorageRead")                                                         \
+    X(STORAGE_REMOVE, "StorageRemove")                                                     \
+    /* [uuid str, type int, compression int, content bin, instance handle (0: none)]       \
+     * -> [code int, custom data bin|nil] */                                               \
+    X(STORAGE_CREATE3, "StorageArea3")                                                     \
+    /* [uuid str, type int, start uint, size uint, custom data bin] -> [code int, bin|nil] */ \
+    X(STORAGE_READ3, "StorageReadRange3")                                                  \
+    /* [uuid str, type int, custom data bin] -> code int */                                \
+    X(STORAGE_REMOVE3, "StorageRemove3")                                                   \
+    /* [job str, transaction str, classes [str...], instances [str...], remote aet str,    \
+     * called aet str] -> driver uint; v2: a connection handle for the two AETs */         \
+    X(COMMITMENT, "StorageCommitment")                                                     \
+    X(COMMITMENT2, "StorageCommitment2")                                                   \
+    /* [sop class str, sop instance str, driver uint] -> reason int; [driver uint] -> nil */ \
+    X(COMMITMENT_LOOKUP, "CommitmentLookup")                                               \
+    X(COMMITMENT_FREE, "CommitmentFree")
 
 #define OPB_CALL_ENUM(upper, name) OPB_CALL_##upper##_INDEX,
 enum opb_call_index { OPB_CALL_NAMES(OPB_CALL_ENUM) OPB_CALL_COUNT };

@@ -79,9 +79,26 @@ def all_pids():
 
 
 def is_alive(pid):
-    """False too for a zombie: it runs nothing any more."""
+    """False too for a zombie, unless other threads of it are still ending."""
     stat = _stat(pid)
-    return stat is not None and stat[1] not in 'ZX'
+    if stat is None or stat[1] == 'X':
+        return False
+    if stat[1] != 'Z':
+        return True
+    try:
+        return len(os.listdir('/proc/%d/task' % pid)) > 1
+    except OSError:
+        return False
+
+
+def catches(pid, number):
+    """True if the process has a handler for the signal."""
+    try:
+        with open('/proc/%d/status' % pid, encoding='ascii', errors='replace') as f:
+            mask = re.search(r'SigCgt:\s+([0-9a-f]+)', f.read())
+    except OSError:
+        return False
+    return mask is not None and bool(int(mask.group(1), 16) >> (number - 1) & 1)
 
 
 def children(pid):
@@ -241,6 +258,7 @@ class OrthancServer:
         for _ in range(5):
             self.spawn()
             if self._wait_started(timeout):
+                self.wait_ready()
                 return self
             if not re.search(r'port.*(already|in use|privileged)|\(code 200[34]\)', self.log()):
                 break
@@ -264,6 +282,12 @@ class OrthancServer:
             with socket.create_connection(('127.0.0.1', self.http_port), 1):
                 return True
         return False
+
+    def wait_ready(self, timeout=30):
+        """Waits until signals end the server in order: the core installs its handlers only
+        after it has told everybody that it has started, at a reset anew."""
+        wait_until(lambda: self.poll() is not None or catches(self.pid, signal.SIGTERM),
+                   timeout, 'Orthanc to handle signals')
 
     def expect_refusal(self, timeout=60):
         """Starts a server that must not come up; returns its exit code."""
@@ -297,6 +321,7 @@ class OrthancServer:
     def stop(self, number=signal.SIGTERM, timeout=30):
         """Ends the server as an operator does; returns its exit code."""
         if self.poll() is None:
+            self.wait_ready()
             os.kill(self.pid, number)
         return self.wait(timeout)
 

@@ -205,7 +205,8 @@ def test_the_server_terminated_while_the_script_loads(orthanc):
     server = orthanc.make(script="import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
     server.spawn()
     server.wait_for_out('loading', timeout=30)
-    server.stop()
+    os.kill(server.pid, signal.SIGTERM)
+    server.wait()
     server.assert_no_leftovers(5)
 
 

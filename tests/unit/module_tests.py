@@ -591,6 +591,23 @@ def a_lost_connection_raises():
     assert orthanc.CheckVersion() == 42
 
 
+def a_node_that_cannot_be_reached_raises_and_gets_releases_later():
+    path = fake_node.path()
+    fake_node.take()
+    os.rename(path, path + ".away")
+    try:
+        fake_node.drop()
+        error = raises(RuntimeError, None, orthanc.CheckVersion)
+        assert f"cannot connect to {path}" in str(error), error
+        image = fake_node.new("Image", 16, True)
+        del image
+        time.sleep(0.1)
+        assert fake_node.take() == []
+    finally:
+        os.rename(path + ".away", path)
+    wait_for(lambda lines: lines == ["_Release(1) posted"])
+
+
 # --- registrations ------------------------------------------------------------------
 
 

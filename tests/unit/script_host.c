@@ -187,7 +187,7 @@ int
 main(void)
 {
     for (;;) {
-        struct opb_lane *lane;
+        struct opb_lane *lane = NULL;
         pthread_t thread;
         size_t count;
         char kind;

@@ -96,6 +96,15 @@ fake_drop(PyObject *self, PyObject *args)
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
+/* path(): of the service socket. */
+static PyObject *
+fake_path(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyUnicode_FromString(opb_link_info(test_link)->node_socket);
+}
+
 static PyObject *
 fake_most(PyObject *self, PyObject *args)
 {
@@ -174,6 +183,7 @@ static PyMethodDef fake_functions[] = {
     {"take", fake_take, METH_NOARGS, NULL},
     {"bound", fake_bound, METH_O, NULL},
     {"drop", fake_drop, METH_NOARGS, NULL},
+    {"path", fake_path, METH_NOARGS, NULL},
     {"most", fake_most, METH_NOARGS, NULL},
     {"new", fake_new, METH_VARARGS, NULL},
     {"end", fake_end, METH_O, NULL},
@@ -245,6 +255,7 @@ PYTHON_TEST(other_threads_run_during_a_call)
 PYTHON_TEST(free_threads_share_a_limited_number_of_lanes)
 PYTHON_TEST(closed_service_lanes_are_replaced)
 PYTHON_TEST(a_lost_connection_raises)
+PYTHON_TEST(a_node_that_cannot_be_reached_raises_and_gets_releases_later)
 PYTHON_TEST(registrations_reach_the_node)
 PYTHON_TEST(refused_registrations_are_forgotten)
 PYTHON_TEST(registrations_are_checked_as_the_contract_says)
@@ -336,6 +347,7 @@ main(void)
         OPB_TEST(free_threads_share_a_limited_number_of_lanes),
         OPB_TEST(closed_service_lanes_are_replaced),
         OPB_TEST(a_lost_connection_raises),
+        OPB_TEST(a_node_that_cannot_be_reached_raises_and_gets_releases_later),
         OPB_TEST(registrations_reach_the_node),
         OPB_TEST(refused_registrations_are_forgotten),
         OPB_TEST(registrations_are_checked_as_the_contract_says),

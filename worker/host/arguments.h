@@ -19,8 +19,15 @@ struct opb_answer {
     enum opb_fault fault;
     int32_t code;
     const char *text; /* static */
-    bool is_bool;
-    bool value;
+    enum opb_answer_kind {
+        OPB_ANSWER_NIL,
+        OPB_ANSWER_BOOL,  /* number is 0 or 1 */
+        OPB_ANSWER_INT,   /* number */
+        OPB_ANSWER_BYTES, /* bytes */
+        OPB_ANSWER_PAIR   /* [number, bytes or nil] */
+    } kind;
+    int64_t number;
+    PyObject *bytes; /* owned, a bytes object or NULL; dropped once it has been sent */
 };
 
 struct opb_arguments {

@@ -49,8 +49,8 @@ judge(PyObject *result, struct opb_answer *answer)
         opb_answer_fault(answer, OPB_FAULT_RAISED, 1, "the filter returned no Boolean");
     }
     else {
-        answer->is_bool = true;
-        answer->value = result == Py_True;
+        answer->kind = OPB_ANSWER_BOOL;
+        answer->number = result == Py_True;
     }
 }
 

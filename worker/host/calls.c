@@ -15,16 +15,15 @@
 
 typedef void (*call_function)(struct opb_reader *params, struct opb_answer *answer);
 
-static const struct {
-    const char *name;
-    call_function run;
-} known_calls[OPB_CALL_COUNT] = {
-    [OPB_CALL_LOAD_INDEX] = {"Load", NULL},
-    [OPB_CALL_FINALIZE_INDEX] = {"Finalize", NULL},
-    [OPB_CALL_REST_INDEX] = {"Rest", opb_call_rest},
-    [OPB_CALL_CHANGE_INDEX] = {"Change", opb_call_change},
-    [OPB_CALL_STORED_INSTANCE_INDEX] = {"StoredInstance", opb_call_stored},
-    [OPB_CALL_HTTP_FILTER_INDEX] = {"HttpFilter", opb_call_filter},
+#define CALL_NAME(upper, name) [OPB_CALL_##upper##_INDEX] = (name),
+static const char *const call_names[OPB_CALL_COUNT] = {OPB_CALL_NAMES(CALL_NAME)};
+
+/* NULL: Load and Finalize, which are not calls of a lane's loop, and what is not served. */
+static const call_function call_functions[OPB_CALL_COUNT] = {
+    [OPB_CALL_REST_INDEX] = opb_call_rest,
+    [OPB_CALL_CHANGE_INDEX] = opb_call_change,
+    [OPB_CALL_STORED_INSTANCE_INDEX] = opb_call_stored,
+    [OPB_CALL_HTTP_FILTER_INDEX] = opb_call_filter,
 };
 
 /* Written once, by Load, before a call can arrive. */
@@ -41,7 +40,7 @@ opb_calls_begin(const struct opb_node_info *info)
     for (uint32_t i = 0; i < info->call_count; i++) {
         numbers[i] = OPB_CALL_COUNT;
         for (uint32_t known = 0; known < OPB_CALL_COUNT; known++) {
-            if (strcmp(info->calls[i], known_calls[known].name) == 0) {
+            if (strcmp(info->calls[i], call_names[known]) == 0) {
                 numbers[i] = (enum opb_call_index)known;
             }
         }
@@ -54,6 +53,42 @@ enum opb_call_index
 opb_calls_index(uint32_t method)
 {
     return method < number_count ? numbers[method] : OPB_CALL_COUNT;
+}
+
+static void
+pack_bytes(struct opb_message *message, PyObject *bytes)
+{
+    if (bytes == NULL) {
+        opb_pack_nil(message);
+    }
+    else {
+        /* lent: an immutable object that the answer owns; no GIL is needed to look */
+        opb_pack_bytes(message, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+    }
+}
+
+static void
+pack_result(struct opb_message *message, const struct opb_answer *answer)
+{
+    switch (answer->kind) {
+    case OPB_ANSWER_NIL:
+        opb_pack_nil(message);
+        break;
+    case OPB_ANSWER_BOOL:
+        opb_pack_bool(message, answer->number != 0);
+        break;
+    case OPB_ANSWER_INT:
+        opb_pack_int(message, answer->number);
+        break;
+    case OPB_ANSWER_BYTES:
+        pack_bytes(message, answer->bytes);
+        break;
+    case OPB_ANSWER_PAIR:
+        opb_pack_array(message, 2);
+        opb_pack_int(message, answer->number);
+        pack_bytes(message, answer->bytes);
+        break;
+    }
 }
 
 static enum opb_status
@@ -72,12 +107,7 @@ send_answer(struct opb_lane *lane, uint32_t msgid, const struct opb_answer *answ
     }
     else {
         opb_message_begin_response(message, msgid);
-        if (answer->is_bool) {
-            opb_pack_bool(message, answer->value);
-        }
-        else {
-            opb_pack_nil(message);
-        }
+        pack_result(message, answer);
     }
     /* No deadline: the node waits for this, and when it is gone so is the lane. */
     status = opb_lane_send(lane, message, OPB_FOREVER);
@@ -120,11 +150,25 @@ run_call(call_function run, struct opb_frame *frame, struct opb_answer *answer)
     opb_host_check_child();
 }
 
+/* The answer has been sent: what it lent is no longer needed. */
+static void
+drop_bytes(struct opb_answer *answer)
+{
+    PyGILState_STATE gil;
+
+    if (answer->bytes != NULL) {
+        gil = PyGILState_Ensure();
+        Py_CLEAR(answer->bytes);
+        PyGILState_Release(gil);
+    }
+}
+
 enum opb_status
 opb_calls_serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
 {
     struct opb_answer answer = {.is_fault = false};
     enum opb_call_index index;
+    enum opb_status status;
 
     (void)context;
     if (opb_frame_type(frame) != OPB_REQUEST) {
@@ -144,12 +188,14 @@ opb_calls_serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
                          "this host does not know the call: plugin and worker must be "
                          "installed from the same release");
     }
-    else if (known_calls[index].run == NULL) {
+    else if (call_functions[index] == NULL) {
         opb_answer_fault(&answer, OPB_FAULT_PROTOCOL, 0,
                          "Load and Finalize come once each, on an idle main lane");
     }
     else {
-        run_call(known_calls[index].run, frame, &answer);
+        run_call(call_functions[index], frame, &answer);
     }
-    return send_answer(lane, opb_frame_msgid(frame), &answer);
+    status = send_answer(lane, opb_frame_msgid(frame), &answer);
+    drop_bytes(&answer);
+    return status;
 }

@@ -12,7 +12,9 @@
 #include "protocol/words.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -21,6 +23,7 @@
 #define FLUSH_DELAY_MS     5
 #define FIRST_CAPACITY     256u
 #define RELEASE_WAIT_MS    1000u
+#define RELEASE_RETRY_MS   1000u
 #define THREAD_STACK_BYTES (256u * 1024u)
 
 enum opb_status
@@ -31,7 +34,7 @@ opb_flusher_init(struct opb_flusher *flusher)
     memset(flusher, 0, sizeof(*flusher));
     atomic_init(&flusher->is_armed, false);
     flusher->release_method = -1;
-    flusher->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    flusher->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (flusher->timer_fd < 0) {
         return OPB_SYSTEM;
     }
@@ -91,8 +94,10 @@ opb_link_release(struct opb_link *link, uint64_t handle)
     if (make_room(flusher)) {
         flusher->handles[flusher->handle_count++] = handle;
     }
-    else {
-        flusher->lost_count++;
+    else if (flusher->lost_count++ == 0) {
+        /* Said once, and not to the node, for which there is no memory either. */
+        (void)fprintf(stderr, "orthanc: no memory to release objects: Orthanc keeps them "
+                              "until this process ends\n");
     }
     (void)pthread_mutex_unlock(&flusher->lock);
     opb_flusher_arm(flusher);
@@ -136,19 +141,26 @@ send_handles(struct opb_link *link, struct opb_lane *lane, const uint64_t *handl
     return status;
 }
 
-/* True if some must be tried again later. */
+/* Puts handles back that could not be sent. */
+static void
+return_handles(struct opb_link *link, const uint64_t *handles, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        opb_link_release(link, handles[i]);
+    }
+}
+
+/* False if the node could not be told: the rest must be tried again later. */
 static bool
 release_all(struct opb_link *link, uint64_t batch[OPB_RELEASE_BATCH])
 {
     struct opb_flusher *flusher = &link->flusher;
     struct opb_lane *lane = NULL;
-    bool is_rest = false;
+    enum opb_status status = OPB_OK;
     size_t count;
     char why[256];
 
-    while (!is_rest && (count = take_handles(flusher, batch)) > 0) {
-        enum opb_status status = OPB_OK;
-
+    while (status == OPB_OK && (count = take_handles(flusher, batch)) > 0) {
         if (flusher->release_method < 0) {
             continue; /* a node that frees objects only when its host ends */
         }
@@ -159,19 +171,37 @@ release_all(struct opb_link *link, uint64_t batch[OPB_RELEASE_BATCH])
         if (status == OPB_OK) {
             status = send_handles(link, lane, batch, count);
         }
-        /* A node that is gone has freed everything; one that is busy gets them later. */
-        if (status == OPB_LATE || status == OPB_NO_MEMORY) {
-            for (size_t i = 0; i < count; i++) {
-                opb_link_release(link, batch[i]);
-            }
-            is_rest = true;
+        if (status != OPB_OK) {
+            return_handles(link, batch, count);
         }
     }
     if (lane != NULL) {
-        is_rest = is_rest || opb_lane_has_posts(lane);
+        if (opb_lane_has_posts(lane)) {
+            opb_flusher_arm(flusher);
+        }
         opb_service_give(link, &lane);
     }
-    return is_rest;
+    return status == OPB_OK;
+}
+
+/* Waits for the timer, at most until retry_ms if that is not 0. False: it is no more. */
+static bool
+wait_for_work(struct opb_flusher *flusher, uint64_t retry_ms)
+{
+    struct pollfd item = {.fd = flusher->timer_fd, .events = POLLIN};
+    uint64_t expirations;
+
+    if (poll(&item, 1, opb_deadline_poll(retry_ms == 0 ? OPB_FOREVER : retry_ms)) < 0) {
+        return errno == EINTR;
+    }
+    if (item.revents == 0) {
+        return true;
+    }
+    if (read(flusher->timer_fd, &expirations, sizeof(expirations)) < 0) {
+        return errno == EINTR || errno == EAGAIN;
+    }
+    atomic_store(&flusher->is_armed, false);
+    return true;
 }
 
 static void *
@@ -180,27 +210,21 @@ flush_forever(void *context)
     struct opb_link *link = context;
     struct opb_flusher *flusher = &link->flusher;
     uint64_t batch[OPB_RELEASE_BATCH];
+    uint64_t retry_ms = 0; /* when to try again to release; 0: no failure yet */
 
     (void)pthread_setname_np(pthread_self(), "opb-flusher"); /* for debuggers only */
-    for (;;) {
-        uint64_t expirations;
-        bool is_rest;
-        ssize_t bytes = read(flusher->timer_fd, &expirations, sizeof(expirations));
+    while (wait_for_work(flusher, retry_ms)) {
+        bool is_rest = opb_link_flush_bound(link);
 
-        if (bytes < 0 && errno == EINTR) {
-            continue;
-        }
-        if (bytes < 0) {
-            return NULL; /* the timer is gone: the process is ending */
-        }
-        atomic_store(&flusher->is_armed, false);
-        is_rest = opb_link_flush_bound(link);
         is_rest = opb_services_flush(&link->services) || is_rest;
-        is_rest = release_all(link, batch) || is_rest;
         if (is_rest) {
             opb_flusher_arm(flusher);
         }
+        if (retry_ms == 0 || opb_clock_ms() >= retry_ms) {
+            retry_ms = release_all(link, batch) ? 0 : opb_deadline_ms(RELEASE_RETRY_MS);
+        }
     }
+    return NULL; /* the timer is gone: the process is ending */
 }
 
 enum opb_status

@@ -35,8 +35,7 @@ struct opb_services {
     struct opb_lane
         *idle[OPB_SERVICE_LANES]; /* the last one given back is the next taken */
     uint32_t idle_count;
-    uint32_t taken_count;  /* in use, or being opened */
-    uint32_t closed_count; /* idle lanes that the node has closed, for tests */
+    uint32_t taken_count; /* in use, or being opened */
 };
 
 struct opb_flusher {

@@ -189,7 +189,6 @@ discard(struct opb_services *services, struct opb_lane *lane)
 {
     (void)pthread_mutex_lock(&services->lock); /* a normal mutex: cannot fail */
     replace_open(services, lane, NULL);
-    services->closed_count++;
     (void)pthread_mutex_unlock(&services->lock);
     opb_lane_close(lane);
 }
