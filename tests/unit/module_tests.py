@@ -162,7 +162,8 @@ def classes_behave_as_the_contract_says():
            type, "Sub", (orthanc.Image,), {})
     raises(TypeError, "cannot set 'X' attribute of immutable type 'orthanc.Image'",
            setattr, orthanc.Image, "X", 1)
-    raises(AttributeError, "'orthanc.Image' object has no attribute 'x'", setattr, image, "x", 1)
+    error = raises(AttributeError, None, setattr, image, "x", 1)
+    assert str(error).startswith("'orthanc.Image' object has no attribute 'x'"), error
     raises(TypeError, "cannot pickle 'orthanc.Image' object", copy.copy, image)
     raises(TypeError, "cannot pickle 'orthanc.Image' object", pickle.dumps, image)
     raises(TypeError, "cannot create weak reference to 'orthanc.Image' object", weakref.ref, image)
@@ -291,8 +292,6 @@ def objects_travel_as_handles():
     wrong = "Invalid orthanc.OrthancPluginWorklistQuery object"
     raises(TypeError, wrong, answers.WorklistAddAnswer, None, b"")
     raises(ValueError, "Invalid object", answers.WorklistAddAnswer, orthanc.WorklistQuery(0, 0), b"")
-    raises(RuntimeError, None, fake_node.new, "DicomConnection", 1, False) if hasattr(
-        orthanc, "DicomConnection") else None
     matcher = orthanc.CreateFindMatcher(b"q")
     assert matcher.IsMatch(b"d") == matcher.FindMatcherIsMatch(b"d") == 42
     image.__init__(0, 0)

@@ -29,11 +29,11 @@
 #define OPB_NODE_SLOTS 1u
 /* Connections that have not finished their handshake. */
 #define OPB_MAX_PENDING                256u
-#define OPB_MAX_CONTROL_ENVELOPE_BYTES (64u * 1024u)
+#define OPB_MAX_CONTROL_ENVELOPE_BYTES 65536u
 /* Bytes waiting for a node that does not read: logs are dropped from the first
  * number on, the connection ends at the second. */
-#define OPB_MAX_WAITING_LOG_BYTES (256u * 1024u)
-#define OPB_MAX_WAITING_BYTES     (1024u * 1024u)
+#define OPB_MAX_WAITING_LOG_BYTES 262144u
+#define OPB_MAX_WAITING_BYTES     1048576u
 #define OPB_HANDSHAKE_TIMEOUT_MS  5000u
 /* A host that lived this long was healthy: its successor starts at once. */
 #define OPB_HEALTHY_MS       10000u
@@ -41,7 +41,7 @@
 #define OPB_BACKOFF_LAST_MS  5000u
 #define OPB_TERMINATE_MS     2000u /* between SIGTERM and SIGKILL, and after SIGKILL */
 #define OPB_SWEEP_MS         10u   /* between two looks for orphans */
-#define OPB_MAX_GRACE_MS     (3600u * 1000u)
+#define OPB_MAX_GRACE_MS     3600000u
 #define OPB_REASON_BYTES     256u
 
 struct opb_pool_options {
