@@ -246,6 +246,12 @@ log_outcome(const struct job *job, const char *text)
     }
 }
 
+static void
+log_ended(const char *what)
+{
+    opb_log_error("The %s could not be run: the host that it belongs to has ended", what);
+}
+
 static bool
 is_refused(struct job *job)
 {
@@ -293,6 +299,34 @@ run_top_level(void *argument)
     opb_lane_release(&job->session, &job->lane);
 }
 
+/* A call that only the host of its session can run. */
+static void
+run_in_session(void *argument)
+{
+    struct job *job = argument;
+    struct opb_session *session = job->session;
+    uint64_t queue_ms = opb_deadline_ms(job->node->config->queue_timeout_ms);
+    char text[FAULT_TEXT_BYTES];
+    enum opb_status status;
+
+    text[0] = '\0';
+    status = opb_lane_acquire_in(session, &job->lane,
+                                 queue_ms < job->deadline_ms ? queue_ms : job->deadline_ms);
+    if (status == OPB_GONE) {
+        job->outcome = OPB_CALL_DIED;
+        log_ended(job->what);
+        return;
+    }
+    if (status != OPB_OK) {
+        log_outcome(job, status == OPB_LATE ? "no lane to its host was to be had in time"
+                                            : opb_status_text(status));
+        return;
+    }
+    run_on_lane(job, text, sizeof(text));
+    log_outcome(job, text);
+    opb_lane_release(&session, &job->lane);
+}
+
 static bool
 is_usable(const struct level *level)
 {
@@ -324,6 +358,33 @@ opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_c
         status = opb_stack_run(run_top_level, &job);
     }
     if (status != OPB_OK) {
+        log_outcome(&job, "there is no memory for its stack");
+    }
+    return job.outcome;
+}
+
+enum opb_outcome
+opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
+                const struct opb_call_io *io, const char *what, uint64_t deadline_ms)
+{
+    struct job job = {.session = session,
+                      .kind = kind,
+                      .io = io,
+                      .what = what,
+                      .deadline_ms = deadline_ms,
+                      .outcome = OPB_CALL_FAILED};
+    bool is_nested;
+
+    if (session == NULL || opb_session_is_dead(session)) {
+        log_ended(what);
+        return OPB_CALL_DIED;
+    }
+    job.node = opb_session_node(session);
+    is_nested = is_usable(innermost) && innermost->session == session;
+    if (is_nested) {
+        job.lane = innermost->lane;
+    }
+    if (opb_stack_run(is_nested ? run_nested : run_in_session, &job) != OPB_OK) {
         log_outcome(&job, "there is no memory for its stack");
     }
     return job.outcome;

@@ -44,6 +44,12 @@ enum opb_outcome opb_call_run(struct opb_node *node, enum opb_call_index kind,
                               const struct opb_call_io *io, const char *what,
                               uint64_t deadline_ms);
 
+/* The same in a given session, whether calls still go to it or not; OPB_CALL_DIED if it has
+ * ended, or is NULL because it has. */
+enum opb_outcome opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
+                                 const struct opb_call_io *io, const char *what,
+                                 uint64_t deadline_ms);
+
 /* The same on a given lane of a session (Load, Finalize on the main lane); fault and text
  * (may be NULL) receive what the host said. Does not log. */
 enum opb_outcome opb_call_run_on(struct opb_session *session, struct opb_lane *lane,

@@ -9,6 +9,7 @@
 #include "invocation.h"
 
 #include "call.h"
+#include "deadlocks.h"
 #include "handles.h"
 #include "invocation_impl.h"
 #include "log.h"
@@ -289,6 +290,11 @@ may_run(struct opb_invocation *inv)
     if (function->flags == 0) {
         return true;
     }
+    if (opb_deadlock_is_certain(function, opb_orthanc_version(running), text,
+                                sizeof(text))) {
+        opb_give_fault(inv, OPB_FAULT_RUNTIME, 0, text);
+        return false;
+    }
     pthread_mutex_lock(&inv->node->lock);
     phase = inv->node->phase;
     if ((function->flags & OPB_SDK_NEEDS_SERVER) != 0 && opb_call_is_own_thread() &&
@@ -392,7 +398,11 @@ opb_invocation_run(struct opb_session *session, struct opb_lane *lane,
         inv.function = &opb_sdk_functions[method];
         opb_frame_params(frame, &inv.reader);
         if (may_run(&inv)) {
+            struct opb_running running;
+
+            opb_running_begin(&running, inv.function);
             inv.function->run(&inv);
+            opb_running_end(&running);
         }
         if (!inv.is_given) { /* cannot happen: a dispatch function gives a result */
             opb_give_fault(&inv, OPB_FAULT_UNAVAILABLE, 0,

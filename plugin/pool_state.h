@@ -69,7 +69,7 @@ void opb_pool_host_started(void *context, uint32_t host, pid_t pid);
 void opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason);
 /* The host that runs now is gone, or has to go. */
 void opb_pool_end_host(struct opb_pool *pool, const char *reason);
-void *opb_pool_supervise(void *pool);
+void *opb_pool_supervise(void *argument);
 void opb_pool_wake(struct opb_pool *pool);
 
 #endif

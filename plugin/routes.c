@@ -10,6 +10,7 @@
 #include "routes.h"
 
 #include "config.h"
+#include "kinds.h"
 #include "late_routes.h"
 #include "log.h"
 #include "rest_entries.h"
@@ -49,6 +50,7 @@ struct opb_routes {
     char *patterns[OPB_MAX_ROUTES];
     uint32_t entry_count;
     struct refused *refused;
+    struct opb_kind_states kinds;
     struct table *current;                /* never NULL */
     struct table *loading;                /* of the host that loads now, or NULL */
     uint64_t generation;                  /* counts what was current */
@@ -172,33 +174,17 @@ opb_routes_begin(struct opb_routes *routes)
     pthread_mutex_unlock(&routes->lock);
 }
 
-/* How log lines name what a kind registers (contract, section 3.1). */
-static const char *
-kind_description(enum opb_call_index kind)
-{
-    switch (kind) {
-    case OPB_CALL_CHANGE_INDEX:
-        return "Python on-changes callback";
-    case OPB_CALL_STORED_INSTANCE_INDEX:
-        return "Python on-stored-instance callback";
-    case OPB_CALL_HTTP_FILTER_INDEX:
-        return "Python incoming-http-request filter";
-    default:
-        return NULL;
-    }
-}
-
 /* What a host lacks that its predecessor had. */
 static void
 log_differences(const struct opb_routes *routes, const struct table *before,
                 const struct table *after, uint32_t entry_count)
 {
     for (int kind = 0; kind < OPB_CALL_COUNT; kind++) {
-        const char *description = kind_description((enum opb_call_index)kind);
+        const struct opb_kind *what = opb_kind((enum opb_call_index)kind);
 
-        if (description != NULL && before->has_kind[kind] && !after->has_kind[kind]) {
+        if (what != NULL && before->has_kind[kind] && !after->has_kind[kind]) {
             opb_log_warning("The new host has not registered the %s that the last one had",
-                            description);
+                            what->description);
         }
     }
     for (uint32_t i = 0; i < entry_count; i++) {
@@ -460,7 +446,7 @@ opb_routes_add(struct opb_routes *routes, const char *kind, const char *pattern,
 #define NAME_CALL(upper, name) name,
     static const char *const names[] = {OPB_CALL_NAMES(NAME_CALL)};
 #undef NAME_CALL
-    const char *description = NULL;
+    const struct opb_kind *what;
     int call;
 
     for (call = 0; call < OPB_CALL_COUNT && strcmp(kind, names[call]) != 0; call++) {
@@ -468,10 +454,8 @@ opb_routes_add(struct opb_routes *routes, const char *kind, const char *pattern,
     if (call == OPB_CALL_REST_INDEX && pattern != NULL && index != NO_INDEX) {
         return add_rest(routes, pattern, index, fault, text, capacity);
     }
-    if (call < OPB_CALL_COUNT) {
-        description = kind_description((enum opb_call_index)call);
-    }
-    if (description == NULL) {
+    what = opb_kind((enum opb_call_index)call);
+    if (what == NULL) {
         *fault = OPB_FAULT_RUNTIME;
         (void)snprintf(
             text, capacity,
@@ -480,7 +464,8 @@ opb_routes_add(struct opb_routes *routes, const char *kind, const char *pattern,
             kind);
         return OPB_REFUSED;
     }
-    opb_log_info("Registering one %s", description);
+    opb_log_info("%s", what->announcement);
+    opb_kind_register(&routes->kinds, routes->node, (enum opb_call_index)call);
     pthread_mutex_lock(&routes->lock);
     table_for_registration(routes)->has_kind[call] = true;
     publish_kinds(routes);

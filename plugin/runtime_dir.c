@@ -343,7 +343,7 @@ opb_runtime_dir_free(struct opb_runtime_dir *dir)
     if (dir == NULL) {
         return;
     }
-    if (dir->lock_fd >= 0) {
+    if (dir->path != NULL && dir->lock_fd >= 0) {
         remove_content(AT_FDCWD, dir->path, dir->directory_fd);
     }
     drop_directory(dir);

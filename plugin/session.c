@@ -8,6 +8,7 @@
 #include "session.h"
 
 #include "config.h"
+#include "driver.h"
 #include "handles.h"
 #include "log.h"
 #include "threads.h"
@@ -263,6 +264,7 @@ opb_session_end(struct opb_session *session, const char *reason)
     for (uint32_t i = 0; i < idle_count; i++) {
         opb_lane_close(idle[i]);
     }
+    opb_drivers_session_ended(session);
     if (was_current) {
         opb_session_unref(session); /* what node->session held */
     }
@@ -388,28 +390,26 @@ connect_call(struct opb_session *session, struct opb_lane **out, uint64_t deadli
     return status;
 }
 
-/* Looks for a lane, with the node's lock held. Gives a session with a reference, and either
- * a lane or the right to open one (*lane NULL). False: there is nothing to be had now. */
+/* Looks for a lane of a session, with the node's lock held. Takes a reference, and gives
+ * either a lane or the right to open one (*lane NULL). False: there is nothing to be had
+ * now. */
 static bool
-take_lane(struct opb_node *node, struct opb_session **session, struct opb_lane **lane)
+take_lane(struct opb_session *session, struct opb_lane **lane)
 {
-    struct opb_session *current = node->session;
-
     *lane = NULL;
-    if (current == NULL) {
+    if (session == NULL) {
         return false;
     }
-    if (current->idle_count > 0) {
-        *lane = current->idle[--current->idle_count];
+    if (session->idle_count > 0) {
+        *lane = session->idle[--session->idle_count];
     }
-    else if (current->call_lane_count < OPB_MAX_CALL_LANES) {
-        current->call_lane_count++;
+    else if (session->call_lane_count < OPB_MAX_CALL_LANES) {
+        session->call_lane_count++;
     }
     else {
         return false;
     }
-    current->reference_count++;
-    *session = current;
+    session->reference_count++;
     return true;
 }
 
@@ -431,6 +431,37 @@ pause_attempts(struct opb_node *node, uint64_t deadline_ms)
     pthread_mutex_unlock(&node->lock);
 }
 
+/* One attempt, with a right or a lane that take_lane() gave. On success *lane is open; else
+ * the reference is gone. OPB_LATE: the deadline has passed. OPB_GONE: try again. */
+static enum opb_status
+open_lane(struct opb_session *session, struct opb_lane **lane, uint64_t deadline_ms)
+{
+    struct opb_node *node = session->node;
+    enum opb_status status = OPB_OK;
+
+    if (*lane == NULL) {
+        status = connect_call(session, lane, deadline_ms);
+    }
+    else if (opb_lane_is_stale(*lane)) {
+        lane_end(session, *lane);
+        *lane = NULL;
+        opb_session_unref(session);
+        return OPB_GONE;
+    }
+    if (status == OPB_OK) {
+        return OPB_OK;
+    }
+    opb_session_unref(session);
+    if (status == OPB_NO_MEMORY) {
+        return status;
+    }
+    if (opb_clock_ms() >= deadline_ms) {
+        return OPB_LATE;
+    }
+    pause_attempts(node, deadline_ms);
+    return OPB_GONE;
+}
+
 enum opb_status
 opb_lane_acquire(struct opb_node *node, struct opb_session **out_session,
                  struct opb_lane **out_lane, uint64_t deadline_ms)
@@ -441,9 +472,9 @@ opb_lane_acquire(struct opb_node *node, struct opb_session **out_session,
 
     *out_session = NULL;
     *out_lane = NULL;
-    for (;;) {
+    do {
         pthread_mutex_lock(&node->lock);
-        while (!take_lane(node, &session, &lane)) {
+        while (session = node->session, !take_lane(session, &lane)) {
             status = node->phase == OPB_PHASE_FINALIZING ? OPB_STOPPING
                      : !wait_changed(node, deadline_ms)  ? OPB_LATE
                                                          : OPB_OK;
@@ -453,28 +484,43 @@ opb_lane_acquire(struct opb_node *node, struct opb_session **out_session,
             }
         }
         pthread_mutex_unlock(&node->lock);
-        if (lane != NULL) {
-            if (!opb_lane_is_stale(lane)) {
-                break;
-            }
-            lane_end(session, lane);
-        }
-        else {
-            status = connect_call(session, &lane, deadline_ms);
-            if (status == OPB_OK) {
-                break;
-            }
-            if (status == OPB_NO_MEMORY || opb_clock_ms() >= deadline_ms) {
-                opb_session_unref(session);
-                return status == OPB_NO_MEMORY ? status : OPB_LATE;
-            }
-            pause_attempts(node, deadline_ms);
-        }
-        opb_session_unref(session);
+        status = open_lane(session, &lane, deadline_ms);
+    } while (status == OPB_GONE);
+    if (status != OPB_OK) {
+        return status;
     }
     *out_session = session;
     *out_lane = lane;
     return OPB_OK;
+}
+
+enum opb_status
+opb_lane_acquire_in(struct opb_session *session, struct opb_lane **out,
+                    uint64_t deadline_ms)
+{
+    struct opb_node *node = session->node;
+    struct opb_lane *lane = NULL;
+    enum opb_status status;
+
+    *out = NULL;
+    do {
+        status = OPB_OK;
+        pthread_mutex_lock(&node->lock);
+        while (status == OPB_OK && session->state != SESSION_DEAD &&
+               !take_lane(session, &lane)) {
+            status = wait_changed(node, deadline_ms) ? OPB_OK : OPB_LATE;
+        }
+        if (session->state == SESSION_DEAD) {
+            status = OPB_GONE;
+        }
+        pthread_mutex_unlock(&node->lock);
+        if (status != OPB_OK) {
+            return status;
+        }
+        status = open_lane(session, &lane, deadline_ms);
+    } while (status == OPB_GONE);
+    *out = lane;
+    return status;
 }
 
 void

@@ -67,6 +67,11 @@ OPB_MUST_CHECK enum opb_status opb_lane_acquire(struct opb_node *node,
                                                 struct opb_session **session,
                                                 struct opb_lane **lane,
                                                 uint64_t deadline_ms);
+/* The same in a given session, which is or was the active one. OPB_GONE: it has ended.
+ * Gives *lane, and takes a reference of its own for opb_lane_release(). */
+OPB_MUST_CHECK enum opb_status opb_lane_acquire_in(struct opb_session *session,
+                                                   struct opb_lane **lane,
+                                                   uint64_t deadline_ms);
 /* Gives the lane back (failed ones are closed) and drops the reference. */
 void opb_lane_release(struct opb_session **session, struct opb_lane **lane);
 

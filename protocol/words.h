@@ -92,7 +92,8 @@ enum opb_control_method {
      * called aet str] -> driver uint; v2: a connection handle for the two AETs */         \
     X(COMMITMENT, "StorageCommitment")                                                     \
     X(COMMITMENT2, "StorageCommitment2")                                                   \
-    /* [sop class str, sop instance str, driver uint] -> reason int; [driver uint] -> nil */ \
+    /* [sop class str, sop instance str, driver uint] -> reason int, nil if the script gave \
+     * none; [driver uint] -> nil */                                                        \
     X(COMMITMENT_LOOKUP, "CommitmentLookup")                                               \
     X(COMMITMENT_FREE, "CommitmentFree")
 

@@ -78,7 +78,7 @@ def read(dicom):
 
 
 def _run(command, timeout=60):
-    environment = dict(os.environ, DCMDICTPATH='/usr/share/libdcmtk17/dicom.dic')
+    environment = {key: value for key, value in os.environ.items() if key != 'DCMDICTPATH'}
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=timeout, env=environment, check=False, text=True,
                           errors='replace')
@@ -110,3 +110,19 @@ def dimse_status(result):
     """The last DIMSE status that a tool has printed, for instance 'Success'."""
     found = re.findall(r'Response \(([^)]*)\)', result.stdout)
     return found[-1] if found else None
+
+
+def find_outcome(result):
+    """What findscu has printed: (final status, the PatientIDs of the answers)."""
+    final = re.search(r'Received Final Find Response \(([^)]*)\)', result.stdout)
+    _, *answers = re.split(r'^I: Find Response: \d+ \(Pending\)$', result.stdout, flags=re.MULTILINE)
+    found = [re.search(r'\(0010,0020\) LO \[([^]]*)\]', answer) for answer in answers]
+    return (final.group(1) if final else None,
+            [match.group(1).strip() if match else None for match in found])
+
+
+def move_outcome(result):
+    """What movescu has printed: (final status or None, number of pending responses)."""
+    final = re.search(r'Received Final Move Response \(([^)]*)\)', result.stdout)
+    pending = re.findall(r'Received Move Response \d+ \(Pending[^)]*\)', result.stdout)
+    return (final.group(1) if final else None, len(pending))

@@ -66,30 +66,6 @@ orthanc.RegisterOnStoredInstanceCallback(keep)
     assert server.get('/system').status_code == 200
 
 
-def test_an_output_used_by_another_request(orthanc):
-    """A handle belongs to its own call, even while that call still runs."""
-    server = orthanc(script=probe.SCRIPT + r'''
-import threading
-GO = threading.Event()
-def wait(output, uri, **request):
-    _SPACE['other'] = output
-    print('waiting', flush=True)
-    GO.wait(30)
-    output.AnswerBuffer('own', 'text/plain')
-_SPACE['GO'] = GO
-orthanc.RegisterRestCallback('/wait', wait)
-''')
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(server.get('/wait')))
-    thread.start()
-    server.wait_for_out('^waiting$')
-    outcome = probe.run(server, {'use': "other.SetHttpHeader('X-Other', '1')", 'go': 'GO.set()'})
-    thread.join(30)
-    assert answers[0].status_code == 200 and answers[0].text == 'own'
-    assert outcome['use'] in ('None', INVALID)
-    assert ('X-Other' in answers[0].headers) == (outcome['use'] == 'None')
-
-
 def memory_kib(pid):
     with open('/proc/%d/status' % pid, encoding='ascii') as f:
         return int(re.search(r'VmRSS:\s+(\d+)', f.read()).group(1))

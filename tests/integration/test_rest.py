@@ -11,6 +11,7 @@ import pytest
 
 from compare import assert_same, response
 from conftest import PLUGINS
+from server import wait_until
 
 SCRIPT = r'''
 import json
@@ -426,3 +427,53 @@ orthanc.RegisterRestCallback('/go', go)
     assert server.get('/go').text == 'go'
     server.wait_for_out('left')
     assert server.get('/go').text == 'go'
+
+
+LONG_POLL = r'''
+import threading
+import orthanc
+
+WAITING = {}
+
+def wait(output, uri, **request):
+    """Somebody else answers in its place."""
+    done = threading.Event()
+    WAITING[request['groups'][0]] = (output, done)
+    done.wait(30)
+
+def answer(output, uri, **request):
+    other, done = WAITING.pop(request['groups'][0], (None, None))
+    if other is None:
+        output.SendHttpStatusCode(404)
+        return
+    def run():
+        other.SetHttpHeader('X-By', request['groups'][1])
+        other.AnswerBuffer('answered', 'text/plain')
+        done.set()
+    if request['groups'][1] == 'thread':
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    else:
+        run()
+    output.AnswerBuffer('ok', 'text/plain')
+
+orthanc.RegisterRestCallback('/wait/(.*)', wait)
+orthanc.RegisterRestCallback('/answer/(.*)/(.*)', answer)
+'''
+
+
+@pytest.mark.parametrize('by', ['callback', 'thread'])
+def test_a_request_answered_by_another_thread(orthanc, plugin, by):
+    """What a thread did to an output before it woke the callback has happened when that
+    callback returns: effects keep the order that the script gave them (contract 2.4)."""
+    server = orthanc(plugin, script=LONG_POLL)
+    for turn in range(40):
+        answers = []
+        thread = threading.Thread(target=lambda turn=turn, answers=answers: answers.append(
+            server.get('/wait/%d' % turn)))
+        thread.start()
+        wait_until(lambda turn=turn: server.get('/answer/%d/%s' % (turn, by)).status_code == 200,
+                   10, 'the waiting request')
+        thread.join(30)
+        assert (answers[0].text, answers[0].headers['X-By']) == ('answered', by), turn

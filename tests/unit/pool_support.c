@@ -77,7 +77,7 @@ pool_spawn(struct pool *pool, bool is_managed, const char *const *options)
 
     memset(pool, 0, sizeof(*pool));
     pool->lifeline = -1;
-    (void)strcpy(pool->directory, "/tmp/opb-test-XXXXXX");
+    (void)strcpy(pool->directory, "/tmp/opb-pool-XXXXXX");
     assert_non_null(mkdtemp(pool->directory));
     (void)snprintf(pool->socket_path, sizeof(pool->socket_path), "%s/pool.sock",
                    pool->directory);

@@ -145,6 +145,16 @@ opb_argument_texts(struct opb_reader *params)
 }
 
 PyObject *
+opb_argument_text_list(struct opb_reader *params)
+{
+    PyObject *tuple = opb_argument_texts(params);
+    PyObject *list = tuple != NULL ? PySequence_List(tuple) : NULL;
+
+    Py_XDECREF(tuple);
+    return list;
+}
+
+PyObject *
 opb_argument_map(struct opb_reader *params)
 {
     struct opb_reader items;
@@ -229,4 +239,27 @@ opb_callback_find(const char *call_name, uint32_t index, struct opb_answer *answ
         return NULL;
     }
     return Py_NewRef(function); /* the script may replace it while it runs */
+}
+
+PyObject *
+opb_callback_run(struct opb_arguments *arguments, const struct opb_reader *params,
+                 const char *call_name, uint32_t index, const char *headline,
+                 struct opb_answer *answer)
+{
+    PyObject *function;
+    PyObject *result;
+
+    if (!opb_arguments_complete(params, answer)) {
+        return NULL;
+    }
+    function = opb_callback_find(call_name, index, answer);
+    if (function == NULL) {
+        return NULL;
+    }
+    result = opb_arguments_call(arguments, function);
+    if (result == NULL) {
+        opb_answer_raised(answer, headline);
+    }
+    Py_DECREF(function);
+    return result;
 }

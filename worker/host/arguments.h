@@ -11,7 +11,7 @@
 
 #include "host.h"
 
-#define OPB_MAX_ARGUMENTS 8u
+#define OPB_MAX_ARGUMENTS 12u
 
 /* What the node is told. Zero: the result is nil. */
 struct opb_answer {
@@ -51,11 +51,12 @@ OPB_MUST_CHECK bool opb_arguments_complete(const struct opb_reader *params,
 PyObject *opb_arguments_call(struct opb_arguments *arguments, PyObject *function);
 
 /* New references; NULL with an exception, or without one if the reader failed. */
-PyObject *opb_argument_text(struct opb_reader *params);  /* str, strict UTF-8 */
-PyObject *opb_argument_int32(struct opb_reader *params); /* int */
-PyObject *opb_argument_texts(struct opb_reader *params); /* tuple of str */
-PyObject *opb_argument_map(struct opb_reader *params);   /* dict of str to str */
-PyObject *opb_argument_bytes(struct opb_reader *params); /* bytes, without a copy */
+PyObject *opb_argument_text(struct opb_reader *params);      /* str, strict UTF-8 */
+PyObject *opb_argument_int32(struct opb_reader *params);     /* int */
+PyObject *opb_argument_texts(struct opb_reader *params);     /* tuple of str */
+PyObject *opb_argument_text_list(struct opb_reader *params); /* list of str */
+PyObject *opb_argument_map(struct opb_reader *params);       /* dict of str to str */
+PyObject *opb_argument_bytes(struct opb_reader *params);     /* bytes, without a copy */
 PyObject *opb_argument_object(struct opb_reader *params, const char *class_name);
 
 void opb_answer_fault(struct opb_answer *answer, enum opb_fault fault, int32_t code,
@@ -67,10 +68,39 @@ void opb_answer_raised(struct opb_answer *answer, const char *headline);
 PyObject *opb_callback_find(const char *call_name, uint32_t index,
                             struct opb_answer *answer);
 
+/* The usual end of reading parameters: checks that nothing is left, finds the callable, and
+ * calls it. New reference, or NULL with the outcome set; headline is for the log if the
+ * script raised. */
+PyObject *opb_callback_run(struct opb_arguments *arguments, const struct opb_reader *params,
+                           const char *call_name, uint32_t index, const char *headline,
+                           struct opb_answer *answer);
+
 /* call_*.c: read the parameters, run the callback, set the outcome. */
 void opb_call_rest(struct opb_reader *params, struct opb_answer *answer);
 void opb_call_change(struct opb_reader *params, struct opb_answer *answer);
 void opb_call_stored(struct opb_reader *params, struct opb_answer *answer);
 void opb_call_filter(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_received(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_cstore_filter(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_storage_create(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_storage_read(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_storage_remove(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_storage_create3(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_storage_read3(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_storage_remove3(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_commitment(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_commitment2(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_commitment_lookup(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_commitment_free(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_find(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_find2(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_worklist(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_worklist2(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_move(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_move2(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_move3(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_move_size(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_move_apply(struct opb_reader *params, struct opb_answer *answer);
+void opb_call_move_free(struct opb_reader *params, struct opb_answer *answer);
 
 #endif

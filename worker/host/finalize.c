@@ -4,6 +4,7 @@
  * The node waits in Finalize and serves what atexit functions ask for on this lane; other
  * threads have their service lanes. How long it waits is the node's decision: it kills.
  */
+#include "drivers.h"
 #include "host.h"
 
 #include <stdio.h>
@@ -21,6 +22,7 @@ end_python(struct opb_lane *lane, PyThreadState *python)
     }
     PyEval_RestoreThread(python);
     opb_registrations_clear();
+    opb_drivers_clear();
     if (Py_FinalizeEx() != 0) {
         opb_host_say("Python could not write all of its output when it ended");
     }

@@ -95,7 +95,7 @@ OPB_MUST_CHECK enum opb_status opb_environment_set(const struct opb_node_info *i
 OPB_MUST_CHECK enum opb_status opb_interpreter_start(const struct opb_node_info *info,
                                                      char *text, size_t capacity);
 enum opb_interpreter_phase opb_interpreter_phase(void); /* any thread */
-void opb_interpreter_set_phase(enum opb_interpreter_phase phase);
+void opb_interpreter_set_phase(enum opb_interpreter_phase next);
 /* Memory of the segments of every lane: bytes objects, and only while there is Python. */
 extern const struct opb_segment_memory opb_host_segments;
 

@@ -177,17 +177,27 @@ raise_packing(const struct opb_py_function *function, enum opb_status status)
     }
 }
 
+/* Only within the call that waits at the other end is order kept without an answer. On a
+ * service lane nobody waits, and an object of another call must be used before that ends. */
+static bool
+can_post(const struct opb_plan *plan, const NodeObject *receiver)
+{
+    const struct opb_lane *lane = opb_link_bound();
+
+    return plan->result == 'v' && lane != NULL &&
+           (receiver == NULL || receiver->lane == lane);
+}
+
 /* Sends what prepare() has checked. A result that nobody waits for leaves *response NULL.
  */
 static int
 transmit(struct opb_link *link, const struct opb_py_function *function,
-         const struct opb_plan *plan, uint64_t receiver,
+         const struct opb_plan *plan, const NodeObject *receiver,
          const struct opb_argument *arguments, struct opb_frame **response)
 {
     uint32_t params = plan->item_count + (plan->receiver_class >= 0 ? 1u : 0u);
     struct opb_message *message = opb_link_message(link);
-    /* Where no callback waits at the other end, only an answer tells that it is done. */
-    bool is_post = plan->result == 'v' && opb_link_bound() != NULL;
+    bool is_post = can_post(plan, receiver);
     enum opb_status status;
 
     *response = NULL;
@@ -201,8 +211,8 @@ transmit(struct opb_link *link, const struct opb_py_function *function,
     else {
         opb_message_begin_request(message, (uint32_t)plan->method, params);
     }
-    if (plan->receiver_class >= 0) {
-        opb_pack_uint(message, receiver);
+    if (receiver != NULL) {
+        opb_pack_uint(message, receiver->handle);
     }
     opb_arguments_pack(arguments, plan->item_count, message);
     status = opb_message_status(message);
@@ -244,7 +254,7 @@ run(const struct opb_py_function *function, struct opb_plan *plan, PyObject *sel
     result = check_offered(function, plan, link);
     if (result == 0) {
         result = transmit(link, function, plan,
-                          plan->receiver_class >= 0 ? ((NodeObject *)self)->handle : 0,
+                          plan->receiver_class >= 0 ? (NodeObject *)self : NULL,
                           arguments, response);
     }
     opb_arguments_release(arguments, plan->item_count);

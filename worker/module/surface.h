@@ -62,6 +62,7 @@ typedef struct {
     PyObject_HEAD uint64_t handle; /* 0: none */
     bool is_owned;                 /* the handle is released when the object dies */
     bool is_stale;                 /* had a handle once */
+    const struct opb_lane *lane;   /* borrowed: of the call it belongs to; only compared */
 } NodeObject;
 
 /* types.c. Methods and constants newer than the version are left out. */

@@ -248,6 +248,7 @@ opb_object_from_class(int class_index, uint64_t handle, bool is_owned)
     }
     object->handle = handle;
     object->is_owned = is_owned;
+    object->lane = is_owned ? NULL : opb_link_bound();
     return (PyObject *)object;
 }
 
