@@ -193,8 +193,6 @@ drop_all(struct opb_events *events)
     events->first = NULL;
     events->last = &events->first;
     events->count = 0;
-    events->stop_done = events->has_stopped;
-    pthread_cond_broadcast(&events->changed);
     pthread_mutex_unlock(&events->lock);
     for (; event != NULL; event = next) {
         next = event->next;
@@ -204,6 +202,10 @@ drop_all(struct opb_events *events)
         opb_log_warning("%u change events are dropped: there is no host to take them",
                         (unsigned)count);
     }
+    pthread_mutex_lock(&events->lock); /* said before the server goes on to its end */
+    events->stop_done = events->has_stopped;
+    pthread_cond_broadcast(&events->changed);
+    pthread_mutex_unlock(&events->lock);
 }
 
 /* In Orthanc's log. */

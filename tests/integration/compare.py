@@ -3,6 +3,8 @@
 
 import re
 
+import tally
+
 
 class Approved:
     """An outcome of ours that differs from the official plugin's by decision.
@@ -31,6 +33,8 @@ def assert_outcomes(outcomes, expected=None, approved=None):
     problems = []
     official = outcomes.get('official')
     ours = outcomes.get('ours')
+    if official is not None and ours is not None:
+        tally.compared(len(ours))
     for name, value in expected.items():
         if official is not None and not _fits(value, official.get(name)):
             problems.append('official %s: expected %s, got %s' % (name, value, official.get(name)))
@@ -56,6 +60,8 @@ def _fits(expected, value):
 
 def assert_same(results, ours_differs=None):
     """results: {plugin: value}; equal, unless ours_differs is (section, value)."""
+    if len(results) == 2:
+        tally.compared()
     if ours_differs is not None:
         if 'ours' in results:
             assert results['ours'] == ours_differs[1], 'contract %s: %r' % (

@@ -12,6 +12,7 @@ import re
 
 import pytest
 
+import tally
 from server import OFFICIAL, OrthancServer
 
 PLUGINS = [name for name in os.environ.get('OPB_TEST_PLUGINS', 'official,ours').split(',') if name]
@@ -40,6 +41,10 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
+    parameters = getattr(getattr(item, 'callspec', None), 'params', {})
+    if report.when == 'call' and report.passed and parameters.get('plugin') == 'ours':
+        if 'official' in PLUGINS:
+            tally.compared()    # the same test passed, or fails, under the other one
     if report.failed:
         for server in getattr(item, 'opb_servers', []):
             report.sections.append(('%s, %s: log' % (server.plugin, server.directory),

@@ -92,8 +92,8 @@ def echoscu(server, aet='TESTER'):
     return _run(['echoscu', '-v'] + _peer(server, aet))
 
 
-def storescu(server, path, aet='TESTER'):
-    return _run(['storescu', '-v'] + _peer(server, aet) + [str(path)])
+def storescu(server, path, *options, aet='TESTER'):
+    return _run(['storescu', '-v', *options] + _peer(server, aet) + [str(path)])
 
 
 def findscu(server, *keys, aet='TESTER', model='-S'):
@@ -126,3 +126,23 @@ def move_outcome(result):
     final = re.search(r'Received Final Move Response \(([^)]*)\)', result.stdout)
     pending = re.findall(r'Received Move Response \d+ \(Pending[^)]*\)', result.stdout)
     return (final.group(1) if final else None, len(pending))
+
+
+def start_movescu(server, *keys, aet='TESTER', target='TESTER'):
+    """movescu in the background; finish() waits for it."""
+    arguments = [item for key in keys for item in ('-k', key)]
+    return subprocess.Popen(['movescu', '-v', '-S', '-aem', target] + _peer(server, aet) + arguments,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            errors='replace',
+                            env=dict(os.environ, DCMDICTPATH='/usr/share/libdcmtk17/dicom.dic'))
+
+
+def finish(process, timeout=60):
+    """What a tool that was started has printed, as the other functions give it."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output)

@@ -9,6 +9,8 @@ or 'Type(args)' of the exception. So hundreds of behaviours need one server.
 import json
 import re
 
+import tally
+
 PRELUDE = r'''
 import ast as _ast, json as _json, traceback as _traceback
 import orthanc
@@ -56,6 +58,8 @@ orthanc.RegisterRestCallback('/_import', _answer)
 
 def run(server, table):
     """Runs {label: code} inside a REST callback; returns {label: outcome}."""
+    if server.plugin == 'ours':
+        tally.script('\n'.join(table.values()))
     answer = server.post('/_probe', json.dumps(table), timeout=60)
     assert answer.status_code == 200, answer.text
     return {label: normalise(text) for label, text in answer.json().items()}

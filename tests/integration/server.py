@@ -20,6 +20,8 @@ import uuid
 
 import requests
 
+import tally
+
 ORTHANC = '/usr/sbin/Orthanc'
 OFFICIAL = '/usr/share/orthanc/plugins/libOrthancPython.so'
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -41,6 +43,22 @@ def ours_worker():
 
 class Timeout(AssertionError):
     """A condition did not come true in time."""
+
+
+def _version(command):
+    """The first version number that a command prints, as a tuple."""
+    try:
+        text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              timeout=60, check=False, text=True).stdout
+    except OSError:
+        text = ''
+    found = re.search(r'\d+(\.\d+)+', text)
+    return tuple(int(part) for part in found.group().split('.')) if found else (0, 0)
+
+
+# What the contract says depends on these two, for instance (1, 12, 7) and (5, 0).
+ORTHANC_VERSION = _version([ORTHANC, '--version'])
+OFFICIAL_VERSION = _version(['dpkg-query', '-W', '-f', '${Version}', 'orthanc-python'])
 
 
 def wait_until(condition, timeout, what, interval=0.02):
@@ -240,6 +258,8 @@ class OrthancServer:
         path = self.plugin_path()
         if path is not None and not os.path.exists(path):
             raise AssertionError('%s does not exist: build it, or set OPB_TEST_BUILD' % path)
+        if self.plugin == 'ours' and os.path.isfile(self.script_path or ''):
+            tally.script(self._read(self.script_path))
         self.http_port = self.extra_config.get('HttpPort') or free_port()
         self.dicom_port = free_port()
         configuration = os.path.join(self.directory, 'orthanc.json')

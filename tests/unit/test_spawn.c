@@ -184,7 +184,7 @@ static void
 a_daemon_of_another_protocol_version_is_refused(void **state)
 {
     (void)state;
-    write_program("echo READY 99 $$ >&3; sleep 60", 0700);
+    write_program("echo READY 99 $$ >&3; exec sleep 60", 0700);
     assert_start_fails(
         OPB_VERSION, 20000,
         "speaks version 99 of the protocol, and this plugin version 1: install "
@@ -195,7 +195,7 @@ static void
 a_daemons_own_words_are_passed_on(void **state)
 {
     (void)state;
-    write_program("printf 'ERROR no \\x01 room\\n' >&3; sleep 60", 0700);
+    write_program("printf 'ERROR no \\x01 room\\n' >&3; exec sleep 60", 0700);
     assert_start_fails(OPB_REFUSED, 20000, "could not start: no ? room");
 }
 
@@ -203,9 +203,9 @@ static void
 something_else_than_a_daemon_is_refused(void **state)
 {
     (void)state;
-    write_program("echo hello >&3; sleep 60", 0700);
+    write_program("echo hello >&3; exec sleep 60", 0700);
     assert_start_fails(OPB_BAD_FRAME, 20000, "answered \"hello\"");
-    write_program("head -c 100000 /dev/zero >&3; sleep 60", 0700);
+    write_program("head -c 100000 /dev/zero >&3; exec sleep 60", 0700);
     assert_start_fails(OPB_BAD_FRAME, 20000, "answered something else than READY");
 }
 
@@ -213,7 +213,7 @@ static void
 a_silent_daemon_is_given_up_and_killed(void **state)
 {
     (void)state;
-    write_program("sleep 60", 0700);
+    write_program("exec sleep 60", 0700);
     assert_start_fails(OPB_LATE, 200, "\"Python.StartTimeout\"");
 }
 
@@ -224,7 +224,7 @@ starting_can_be_cancelled(void **state)
     int cancel_fd = eventfd(1, EFD_CLOEXEC);
 
     (void)state;
-    write_program("sleep 60", 0700);
+    write_program("exec sleep 60", 0700);
     assert_int_equal(opb_daemon_start(&daemon, program, "/tmp/x.sock", cancel_fd,
                                       opb_deadline_ms(20000), message, sizeof(message)),
                      OPB_STOPPING);
