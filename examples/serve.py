@@ -3,7 +3,7 @@
 
 Called by examples/run. An example is a folder with NAME.py, orthanc.json (the part of the
 configuration that is its own) and requests.txt: a line is a comment, or a command for the
-shell in which $URL is the address of the server. A file that mentions $INSTANCE, $SERIES,
+shell in which $URL is the address of the server, $DICOM_PORT its DICOM port. A file that mentions $INSTANCE, $SERIES,
 $STUDY, $PATIENT or $FILE gets one made-up instance: its identifiers in Orthanc, and a DICOM
 file. A service.py in the folder runs beside Orthanc, on port 8000 (or, if that is taken, on
 another one, which then replaces it in the configuration).
@@ -94,6 +94,7 @@ class Server:
         self.out_path = os.path.join(directory, 'stdout')
         self.log_path = os.path.join(directory, 'log')
         self.shown = {self.out_path: 0, self.log_path: 0}
+        self.dicom_port = choose_port(4242)
         self.process = None
         self.service = None
         self.service_port = None
@@ -110,7 +111,7 @@ class Server:
             value['PythonScript'] = os.path.join(self.folder, script)
         value.setdefault('Name', 'Example')
         value.setdefault('DicomServerEnabled', False)
-        value.setdefault('DicomPort', choose_port(4242))
+        self.dicom_port = value.setdefault('DicomPort', self.dicom_port)
         value.update({
             'HttpPort': self.port, 'RemoteAccessAllowed': False,
             'AuthenticationEnabled': False,
@@ -238,7 +239,7 @@ def run_requests(server):
         return 0
     with open(path, encoding='utf-8') as f:
         lines = [line.strip() for line in f]
-    variables = {'URL': server.url}
+    variables = {'URL': server.url, 'DICOM_PORT': str(server.dicom_port)}
     if re.search(r'\$\{?(INSTANCE|SERIES|STUDY|PATIENT|FILE)\b', '\n'.join(lines)):
         variables.update(server.make_instance())
     count = 0

@@ -339,11 +339,17 @@ class OrthancServer:
         return self.returncode
 
     def stop(self, number=signal.SIGTERM, timeout=30):
-        """Ends the server as an operator does; returns its exit code."""
+        """Ends the server as an operator does; returns its exit code.
+
+        The official plugin crashes at the very end from 5.0 on, when only the registration
+        holds a callback (contract 8 row 10): that counts as 0."""
         if self.poll() is None:
             self.wait_ready()
             os.kill(self.pid, number)
-        return self.wait(timeout)
+        code = self.wait(timeout)
+        if self.plugin == 'official' and OFFICIAL_VERSION >= (5, 0):
+            return 0 if code in (-signal.SIGSEGV, -signal.SIGABRT) else code
+        return code
 
     def kill(self):
         if self.poll() is None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import dicom
-from conftest import PLUGINS
+from conftest import PLUGINS, needs_default_pool
 from server import REPOSITORY, wait_until
 
 EXAMPLES = os.path.join(REPOSITORY, 'examples')
@@ -285,6 +285,8 @@ def test_create_dicom(example, plugin):
 
 @pytest.mark.parametrize('name', ['multiprocessing_1', 'multiprocessing_2'])
 def test_computation(example, plugin, name):
+    if name == 'multiprocessing_2':
+        needs_default_pool(plugin)
     server = example(plugin, name)
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(server.get('/computation').text))
@@ -300,6 +302,7 @@ def test_computation(example, plugin, name):
 
 
 def test_parsing_in_another_process(example, plugin):
+    needs_default_pool(plugin)
     server = example(plugin, 'multiprocessing_3')
     content = dicom.make_dicom('gray8')
     instance = server.upload(content)
@@ -309,6 +312,7 @@ def test_parsing_in_another_process(example, plugin):
 
 
 def test_rest_api_from_another_process(example, plugin):
+    needs_default_pool(plugin)
     server = example(plugin, 'multiprocessing_4', config={
         'AuthenticationEnabled': True, 'RegisteredUsers': {'me': 'secret'}})
     assert server.get('/computation').status_code == 401
@@ -317,3 +321,85 @@ def test_rest_api_from_another_process(example, plugin):
     stored = server.post('/instances', dicom.make_dicom(), auth=('me', 'secret'))
     assert server.get('/computation', auth=('me', 'secret')).json() == [stored.json()['ID']]
     assert server.stop() == 0
+
+
+def run_requests(server):
+    """The lines of the example's requests.txt, as examples/run runs them: what each printed."""
+    with open(os.path.join(server.cwd, 'requests.txt'), encoding='utf-8') as f:
+        lines = [line for line in f.read().splitlines() if line and not line.startswith('#')]
+    environment = dict(os.environ, URL=server.url(), DICOM_PORT=str(server.dicom_port))
+    return [subprocess.run(['bash', '-ec', line], env=environment, capture_output=True, timeout=60,
+                           check=True, text=True).stdout for line in lines]
+
+
+def test_dicom_scp(example, plugin):
+    server = example(plugin, 'dicom_scp', dicom=True)
+    result = dicom.findscu(server, 'QueryRetrieveLevel=STUDY', 'PatientName=TEST', 'SeriesDescription')
+    assert dicom.find_outcome(result)[0] == 'Success'
+    assert re.search(r'\(0010,0010\) PN \[HELLO\d-TEST ?\]', result.stdout)
+    assert re.search(r'\(0008,103e\) LO \[HELLO\d- ?\]', result.stdout)
+    server.wait_for_out('^C-FIND request from TESTER to ORTHANC:$')
+    server.wait_for_out(r'^  PatientName \(0010,0010\) = \[TEST\]$')
+    moved = dicom.movescu(server, 'QueryRetrieveLevel=IMAGE', 'StudyInstanceUID=1.2.3.4', target='TARGET')
+    assert dicom.move_outcome(moved) == ('Success', 0)
+    server.wait_for_log(r'C-MOVE request to be handled in Python: \{\n'
+                        r'    "AccessionNumber": "",\n    "Level": "INSTANCE",\n    "OriginatorAET": "TESTER"')
+    answers = run_requests(server)
+    assert 'HELLO' in answers[2] and '-TEST' in answers[2]
+    server.wait_for_log('"TargetAET": "TARGET"')
+    assert not server.messages('E')
+
+
+def test_worklist(example, plugin):
+    server = example(plugin, 'worklist', dicom=True)
+
+    def find(*keys):
+        return dicom.find_outcome(dicom.findscu(server, 'PatientID', *keys, model='-W'))
+
+    step = 'ScheduledProcedureStepSequence[0].'
+    assert find() == ('Success', ['1001', '1002'])
+    assert find(step + 'Modality=MR') == ('Success', ['1001'])
+    assert find(step + 'ScheduledStationAETitle=SCANNER2') == ('Success', ['1002'])
+    assert find(step + 'ScheduledProcedureStepStartDate=20290101-20291231') == ('Success', [])
+    assert find('PatientName=K*') == ('Success', ['1001'])
+    _, everything, filtered = run_requests(server)
+    assert [row['PatientName'] for row in json.loads(everything)] == [
+        'Kowalska^Zofia', 'M\u00fcller^J\u00f6rg']
+    assert [row['PatientName'] for row in json.loads(filtered)] == ['Kowalska^Zofia']
+    assert not server.messages('E')
+    with open(os.path.join(server.cwd, 'entries', '3.json'), 'w', encoding='utf-8') as f:
+        f.write('no JSON')
+    if plugin == 'ours':
+        assert find() == ('Success', ['1001', '1002'])
+        server.wait_for_log(r'Worklist entry \S*/3\.json: ')
+
+
+def test_dicom_proxy(example, orthanc, plugin):
+    target = orthanc(None, dicom=True, config={'DicomAlwaysAllowStore': True})
+    pacs = orthanc(None, dicom=True, config={
+        'DicomAet': 'PACS', 'DicomAlwaysAllowFind': True, 'DicomAlwaysAllowMove': True,
+        'DicomModalities': {'target': ['TARGET', '127.0.0.1', target.dicom_port]}})
+    server = example(plugin, 'dicom_proxy', dicom=True, config={
+        'DicomModalities': {'pacs': ['PACS', '127.0.0.1', pacs.dicom_port],
+                            'client': ['CLIENT', '127.0.0.1', 104]}})
+    files = {name: dicom.make_dicom(PatientID=name, PatientName=name + '^X') for name in ('A', 'B')}
+    stored = {name: pacs.upload(content) for name, content in files.items()}
+
+    def find(*keys):
+        status, patients = dicom.find_outcome(dicom.findscu(
+            server, 'QueryRetrieveLevel=STUDY', 'StudyInstanceUID', *keys, aet='CLIENT'))
+        return status, sorted(patients)
+
+    assert find('PatientID') == ('Success', ['A', 'B'])
+    assert find('PatientID', 'PatientName=B*') == ('Success', ['B'])
+    assert find('PatientID=C') == ('Success', [])
+    assert server.get('/queries').json() == []
+    moved = dicom.movescu(
+        server, 'QueryRetrieveLevel=STUDY', aet='CLIENT', target='TARGET',
+        *['StudyInstanceUID=' + str(dicom.read(files['B']).StudyInstanceUID)])
+    assert dicom.move_outcome(moved) == ('Success', 0)
+    assert target.get('/instances').json() == [stored['B']]
+    assert 'PACS' in run_requests(server)[0]
+    pacs.stop()
+    assert find('PatientID')[0] == 'Failed: UnableToProcess'
+    server.wait_for_log('Error in the Python C-FIND SCP callback, traceback:')

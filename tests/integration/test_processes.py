@@ -3,6 +3,7 @@
 
 import pytest
 
+from conftest import needs_default_pool
 from server import wait_until
 
 FUNCTIONS = '''
@@ -40,6 +41,8 @@ if __name__ != '__mp_main__':
 @pytest.mark.parametrize('context', ['multiprocessing', "multiprocessing.get_context('fork')"])
 def test_a_pool_by_fork(orthanc, plugin, context):
     """The default start method is fork (contract 10)."""
+    if context == 'multiprocessing':
+        needs_default_pool(plugin)
     server = orthanc(plugin, script=POOL % context, files={'functions.py': FUNCTIONS})
     values, pids, method = server.get('/pool').json()
     assert values == [n * n for n in range(10)] and pids in (1, 2) and method == 'fork'

@@ -46,7 +46,9 @@ def on_change(change_type, level, resource):
         print('stopped: end', flush=True)
         raise ValueError('ignored')
 orthanc.RegisterOnChangeCallback(on_change)
-orthanc.RegisterRestCallback('/x', lambda output, uri, **r: output.AnswerBuffer('x', 'text/plain'))
+def route(output, uri, **request):      # not held by the registration only: contract 8 row 10
+    output.AnswerBuffer('x', 'text/plain')
+orthanc.RegisterRestCallback('/x', route)
 '''
 
 
@@ -112,8 +114,12 @@ def on_change(change_type, level, resource):
     elif change_type == orthanc.ChangeType.ORTHANC_STOPPED:
         print('stopped', flush=True)
 orthanc.RegisterOnChangeCallback(on_change)
-orthanc.RegisterOnStoredInstanceCallback(lambda instance, i: print('stored', flush=True))
-orthanc.RegisterIncomingHttpRequestFilter(lambda uri, **r: True)
+def stored(instance, identifier):
+    print('stored', flush=True)
+def allow(uri, **request):
+    return True
+orthanc.RegisterOnStoredInstanceCallback(stored)
+orthanc.RegisterIncomingHttpRequestFilter(allow)
 orthanc.RegisterRestCallback('/count', route)
 ''')
     expected = []

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module as introspection sees it (contract 1.1 to 1.5), compared name by name."""
 
+import os
 import re
 
 import pytest
@@ -8,15 +9,13 @@ import pytest
 import probe
 from compare import Approved, assert_outcomes
 from conftest import PLUGINS
+from server import OFFICIAL_VERSION, ORTHANC_VERSION, REPOSITORY
 
-# Contract 1.5 and the appendices: what 7.1 has with this Orthanc (1.10.1) and 4.0 lacks.
-NEW_FUNCTIONS = {'CreateDicom2', 'RegisterMoveCallback2', 'RegisterStorageCommitmentScpCallback'}
-NEW_CLASSES = {'WebDavCollection'}
-NEW_METHODS = {('FindMatcher', 'IsMatch'), ('StorageArea', 'Create'), ('StorageArea', 'Read'),
-               ('StorageArea', 'Remove')}
-NEW_ERRORS = {'MAIN_DICOM_TAGS_MULTIPLY_DEFINED': 44, 'FORBIDDEN_ACCESS': 45,
-              'DUPLICATE_RESOURCE': 46, 'INCOMPATIBLE_CONFIGURATIONS': 47,
-              'DICOM_GET_UNAVAILABLE': 2045}
+# Contract 1.5: functions, classes and enumerations of each official plugin.
+COUNTS = {(4, 0): (77, 14, 21), (5, 0): (86, 15, 24), (7, 1): (105, 17, 28)}
+# Contract 10: newer than 7.1, offered all the same.
+EXTENSIONS = {'DicomWebBinaryMode.ARRAY_OF_VALUES'} | {
+    'ValueRepresentation.' + name for name in ('OD', 'OL', 'OV', 'SV', 'UC', 'UR', 'UV')}
 # Appendix A, marked as custom code.
 CUSTOM = re.compile(r'Register\w+(Callback\d?|StorageArea|Filter)|RegisterStorageArea|'
                     r'CreateImageFromBuffer|LookupDictionary')
@@ -126,73 +125,96 @@ def test_the_module_object(servers):
     assert_outcomes(outcomes, {row[0]: row[1] for row in MODULE if row[1] is not None})
 
 
+def inventory():
+    """The names of the contract that a server of this version has: {name: (kind, value)}."""
+    found = {}
+    path = os.path.join(REPOSITORY, 'tests', 'golden', 'inventory.txt')
+    with open(path, encoding='utf-8') as f:
+        for line in f:
+            if line.startswith('#') or not line.strip():
+                continue
+            since, kind, name, value = line.split()
+            age = () if since in '-?' else tuple(int(part) for part in since.split('.'))
+            owner = name.partition('.')[0]
+            if age <= ORTHANC_VERSION and (owner == name or owner in found):
+                found[name] = (kind, value)
+    return found
+
+
+def names_of(dump):
+    """All public names in a dump, as in the inventory."""
+    found = set(dump) - {'OrthancException'}
+    for name, entry in dump.items():
+        if name != 'OrthancException':
+            found |= {'%s.%s' % (name, n) for n in entry.get('values', ())}
+            found |= {'%s.%s' % (name, n) for n in entry.get('methods', ())}
+    return found
+
+
 def expected_from(official):
-    """What ours must show, derived from what 4.0 shows and the contract's differences."""
+    """What ours must show of the names that the official plugin has, too: the same, but for the
+    documentation of custom code in 4.0 (contract 1.3 and 1.5)."""
     expected = {name: dict(entry) for name, entry in official.items()}
+    if OFFICIAL_VERSION >= (5, 0):
+        return expected
     for name, entry in expected.items():
         if entry['kind'] == 'function' and CUSTOM.fullmatch(name):
-            entry['doc'] = 'Implemented in C++ function %s()' % name    # 1.3, as 5.0 and 7.1
+            entry['doc'] = 'Implemented in C++ function %s()' % name
         if name == 'CreateDicom':                                       # custom in 4.0 only
             entry['doc'] = 'Generated from C function OrthancPluginCreateDicom()'
-    for name, value in NEW_ERRORS.items():
-        expected['ErrorCode']['values'] = dict(expected['ErrorCode']['values'], **{name: value})
-    implementation = {'GetFindQueryTagGroup': 'GetFindQueryTagGroup',
-                      'GetFindQueryTagElement': 'GetFindQueryTagElement',
-                      'GetInstanceData': 'GetInstanceData', 'GetImageBuffer': 'GetImageBuffer'}
-    for entry in expected.values():
         for method, row in entry.get('methods', {}).items():
-            if method in implementation:
-                row[2] = 'Implemented in C++ function %s()' % implementation[method]
+            if method in ('GetFindQueryTagGroup', 'GetFindQueryTagElement', 'GetInstanceData',
+                          'GetImageBuffer'):
+                row[2] = 'Implemented in C++ function %s()' % method
     return expected
 
 
-def test_every_name_its_type_and_its_documentation(servers):
-    dumps = {name: server.get('/_dump').json() for name, server in servers.items()}
+def differences(expected, ours):
+    for name, entry in expected.items():
+        for key, value in entry.items():
+            theirs, mine = value, ours[name].get(key)
+            if key in ('methods', 'values'):    # more of them is for the inventory to judge
+                for item, row in theirs.items():
+                    if mine.get(item) != row:
+                        yield '%s.%s: %s, official %s' % (name, item, mine.get(item), row)
+            elif key == 'doc' and name == 'CreateMemoryBuffer':
+                continue    # 1.5: removed in 4.3; ours is an alias of its own
+            elif mine != theirs:
+                yield '%s %s: %r, official %r' % (name, key, mine, theirs)
+
+
+@pytest.fixture(scope='module')
+def dumps(servers):
+    return {name: server.get('/_dump').json() for name, server in servers.items()}
+
+
+def test_every_name_its_type_and_its_documentation(dumps):
     for dump in dumps.values():
         assert dump['RestApiGet']['self'] is True
         assert all(entry['plain'] for entry in dump.values() if entry['kind'] == 'class')
     if 'official' in dumps:
         kinds = [entry['kind'] for entry in dumps['official'].values()]
-        assert (kinds.count('function'), kinds.count('class')) == (77, 14 + 21)
-    if len(dumps) < 2:
-        return
-    expected = expected_from(dumps['official'])
-    ours = dumps['ours']
-    new = set(ours) - set(expected)
-    assert new == NEW_FUNCTIONS | NEW_CLASSES
-    assert not set(expected) - set(ours)
-    problems = []
-    for name, entry in expected.items():
-        for key, value in entry.items():
-            if key == 'methods':
-                for method, row in value.items():
-                    if ours[name]['methods'].get(method) != row:
-                        problems.append('%s.%s: %s, official %s' % (
-                            name, method, ours[name]['methods'].get(method), row))
-                for method in set(ours[name]['methods']) - set(value):
-                    if (name, method) not in NEW_METHODS:
-                        problems.append('%s.%s should not be there' % (name, method))
-            elif key == 'doc' and name == 'CreateMemoryBuffer':
-                continue    # 1.5: removed in 4.3; ours is an alias of its own
-            elif ours[name].get(key) != value:
-                problems.append('%s %s: %r, official %r' % (name, key, ours[name].get(key), value))
-    for class_name, method in NEW_METHODS:
-        if method not in ours[class_name]['methods']:
-            problems.append('%s.%s is missing' % (class_name, method))
-    assert not problems, '\n'.join(problems)
+        functions, classes, enumerations = COUNTS[OFFICIAL_VERSION]
+        assert (kinds.count('function'), kinds.count('class')) == (functions, classes + enumerations)
+    if len(dumps) == 2:
+        assert not names_of(dumps['official']) - names_of(dumps['ours'])
+        problems = list(differences(expected_from(dumps['official']), dumps['ours']))
+        assert not problems, '\n'.join(problems)
 
 
 @pytest.mark.ours
-def test_names_of_the_current_release_that_this_server_supports(servers):
-    """Contract 1.5: the set follows the version of the running server."""
-    ours = servers['ours'].get('/_dump').json()
-    for name in ('StoreKeyValue', 'SetStableStatus', 'KeysValuesIterator', 'QueueOrigin',
-                 'LoadDicomInstance', 'ExtendOrthancExplorer2', 'RegisterFindCallback2',
-                 'DicomConnection', 'LogMessage', 'GetDatabaseServerIdentifier'):
-        assert name not in ours, name
-    assert 'NONE' not in ours['CompressionType']['values']
-    assert 'SendStreamChunk' not in ours['RestOutput']['methods']
-    assert len(ours['ErrorCode']['values']) == 112
+def test_the_names_are_those_of_the_current_release_that_this_server_supports(dumps):
+    """Contract 1.5: all names of 7.1 and of its predecessors, as far as the running server goes."""
+    wanted = inventory()
+    found = names_of(dumps['ours'])
+    assert found - set(wanted) <= EXTENSIONS
+    assert not set(wanted) - found
+    for name, (kind, value) in wanted.items():
+        if kind == 'value':
+            owner, _, item = name.partition('.')
+            assert dumps['ours'][owner]['values'][item] == int(value), name
+    values = set(dumps['ours']['ErrorCode']['values'])
+    assert len(values) == 112
 
 
 def test_a_sibling_of_the_same_name_is_ignored(orthanc, plugin):

@@ -266,14 +266,12 @@ serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
 }
 
 int
-test_host_exchange(struct test_host *host, struct opb_lane *lane,
-                   struct opb_message *request, bool *result)
+test_host_ask(struct test_host *host, struct opb_lane *lane, struct opb_message *request,
+              struct opb_frame **response)
 {
-    struct opb_frame *response = NULL;
-    enum opb_status status = opb_exchange(lane, request, serve, host, soon(), &response);
+    enum opb_status status = opb_exchange(lane, request, serve, host, soon(), response);
     enum opb_fault fault = OPB_FAULT_ORTHANC;
     const char *text = "";
-    int outcome = HOST_NO_FAULT;
 
     opb_message_free(request);
     if (status != OPB_OK) {
@@ -281,11 +279,21 @@ test_host_exchange(struct test_host *host, struct opb_lane *lane,
                        opb_lane_failure(lane));
         return 1000 + (int)status;
     }
-    if (opb_frame_fault(response, &fault, NULL, &text)) {
+    if (opb_frame_fault(*response, &fault, NULL, &text)) {
         (void)snprintf(host->fault_text, sizeof(host->fault_text), "%s", text);
-        outcome = (int)fault;
+        return (int)fault;
     }
-    else if (result != NULL) {
+    return HOST_NO_FAULT;
+}
+
+int
+test_host_exchange(struct test_host *host, struct opb_lane *lane,
+                   struct opb_message *request, bool *result)
+{
+    struct opb_frame *response = NULL;
+    int outcome = test_host_ask(host, lane, request, &response);
+
+    if (outcome == HOST_NO_FAULT && result != NULL) {
         struct opb_reader reader;
 
         opb_frame_result(response, &reader);
@@ -306,8 +314,11 @@ pack_text(struct opb_message *message, const char *key, const char *value)
 static void
 pack_lists(struct opb_message *message)
 {
-    static const char *const calls[] = {"Load",           "Finalize",   "Rest",    "Change",
-                                        "StoredInstance", "HttpFilter", "Invented"};
+#define NAME_CALL(upper, name) name,
+    static const char *const calls[] = {
+        "Load",           "Finalize",   "Rest",     "Change",
+        "StoredInstance", "HttpFilter", "Invented", OPB_CALL_NAMES(NAME_CALL)};
+#undef NAME_CALL
 
     opb_pack_cstr(message, "functions");
     opb_pack_array(message, SDK_COUNT);

@@ -14,6 +14,7 @@
 #include "protocol/lane.h"
 #include "protocol/message.h"
 #include "protocol/sockets.h"
+#include "protocol/words.h"
 
 #include <pthread.h>
 
@@ -65,7 +66,10 @@ int test_host_change(struct test_host *host, struct opb_lane *lane, const char *
 int test_host_stored(struct test_host *host, struct opb_lane *lane);
 int test_host_filter(struct test_host *host, struct opb_lane *lane, int method,
                      bool *allowed);
-/* A request that the caller has packed, method -1: any. */
+/* A request that the caller has packed. Gives *response, NULL if none came; free it. */
+int test_host_ask(struct test_host *host, struct opb_lane *lane,
+                  struct opb_message *request, struct opb_frame **response);
+/* The same for a result that is a boolean, or (NULL) anything. */
 int test_host_exchange(struct test_host *host, struct opb_lane *lane,
                        struct opb_message *request, bool *result);
 
@@ -80,7 +84,8 @@ enum {
     CALL_CHANGE,
     CALL_STORED,
     CALL_FILTER,
-    CALL_NEW
+    CALL_NEW /* one that the host does not know; then all of words.h */
 };
+#define HOST_CALL(upper) (CALL_NEW + 1u + OPB_CALL_##upper##_INDEX)
 
 #endif

@@ -175,9 +175,9 @@ kinds_are_known_by_name(void **state)
     assert_int_equal(add(node, "Change", NULL, 0), OPB_OK);
     assert_int_equal(add(node, "HttpFilter", NULL, 0), OPB_OK);
     assert_true(fake_log_has("Registering one Python on-changes callback"));
-    assert_int_equal(add(node, "Find", NULL, 0), OPB_REFUSED);
+    assert_int_equal(add(node, "MoveSize", NULL, 0), OPB_REFUSED);
     assert_int_equal(last_fault, OPB_FAULT_RUNTIME);
-    assert_non_null(strstr(last_text, "\"Find\""));
+    assert_non_null(strstr(last_text, "\"MoveSize\""));
     assert_int_equal(add(node, "Load", NULL, 0), OPB_REFUSED);
     assert_int_equal(add(node, "Rest", NULL, 0), OPB_REFUSED);
     assert_false(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX)); /* it still loads */
