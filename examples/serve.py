@@ -207,7 +207,8 @@ class Server:
         """Stores one instance. Returns the variables that name it."""
         made = self.post('/tools/create-dicom', {
             'Tags': {'PatientID': 'EXAMPLE', 'PatientName': 'Example^Ada', 'Modality': 'OT',
-                     'StudyDescription': 'An example', 'SeriesDescription': 'Made up'},
+                     'StudyDescription': 'An example', 'SeriesDescription': 'Made up',
+                     'SOPClassUID': '1.2.840.10008.5.1.4.1.1.7'},
             'Content': 'data:image/png;base64,' + base64.b64encode(png(128, 96)).decode(),
         })
         path = os.path.join(self.directory, 'example.dcm')

@@ -168,7 +168,7 @@ create_driver(struct opb_node *node, struct move *move)
     return false;
 }
 
-/* Takes nothing; Gives what Orthanc gets as driver, or NULL, which it reports as "unable to
+/* Gives what Orthanc holds as driver, or NULL, which it reports to the peer as "unable to
  * process". connection is NULL in versions 1 and 2. */
 static void *
 move_create(enum opb_call_index kind, OrthancPluginResourceType type,

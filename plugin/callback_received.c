@@ -130,6 +130,6 @@ opb_register_received(OrthancPluginContext *context)
     opb_log_warning("If the Python received instance callback raises an exception, the "
                     "instance is stored as it was received: a script that removes what "
                     "must not be stored has to catch its exceptions, and to return "
-                    "ReceivedInstanceAction.DISCARD then");
+                    "(ReceivedInstanceAction.MODIFY, None), which refuses the instance");
     return OrthancPluginRegisterReceivedInstanceCallback(context, callback_received);
 }

@@ -38,10 +38,11 @@ enum opb_frame_type { OPB_REQUEST = 0, OPB_RESPONSE = 1, OPB_NOTIFY = 2 };
 struct opb_frame;
 
 /* Decodes a whole frame that is already in memory (tests, fuzzers). Copies. */
-OPB_MUST_CHECK enum opb_status
-opb_frame_decode(struct opb_frame **out, const uint8_t *bytes, size_t byte_count);
+OPB_MUST_CHECK enum opb_status opb_frame_decode(struct opb_frame **out,
+                                                const uint8_t *bytes, size_t byte_count);
 
-void opb_frame_free(struct opb_frame *frame); /* releases segments not taken; NULL is fine */
+void
+opb_frame_free(struct opb_frame *frame); /* releases segments not taken; NULL is fine */
 
 enum opb_frame_type opb_frame_type(const struct opb_frame *frame);
 uint32_t opb_frame_msgid(const struct opb_frame *frame);  /* requests and responses */
@@ -49,8 +50,8 @@ uint32_t opb_frame_method(const struct opb_frame *frame); /* requests and notifi
 
 /* Responses: true when the far end reported a fault. Outputs may be NULL;
  * *text is lent by the frame, NUL-terminated, never NULL. */
-bool opb_frame_fault(const struct opb_frame *frame, enum opb_fault *fault,
-                     int32_t *code, const char **text);
+bool opb_frame_fault(const struct opb_frame *frame, enum opb_fault *fault, int32_t *code,
+                     const char **text);
 
 /* A cursor over the values of an array. A value of another type, a missing
  * value or a value out of range sets status to OPB_BAD_FRAME, and every later
@@ -62,8 +63,10 @@ struct opb_reader {
     enum opb_status status;
 };
 
-void opb_frame_params(struct opb_frame *frame, struct opb_reader *reader); /* request, notify */
-void opb_frame_result(struct opb_frame *frame, struct opb_reader *reader); /* response: 1 value */
+void opb_frame_params(struct opb_frame *frame,
+                      struct opb_reader *reader); /* request, notify */
+void opb_frame_result(struct opb_frame *frame,
+                      struct opb_reader *reader); /* response: 1 value */
 
 bool opb_read_is_nil(const struct opb_reader *reader); /* looks, does not advance */
 bool opb_read_is_array(const struct opb_reader *reader);
@@ -85,7 +88,8 @@ const void *opb_read_bytes(struct opb_reader *reader, size_t *bytes);
 const void *opb_read_bytes_take(struct opb_reader *reader, size_t *bytes, void **owner);
 /* Opens an array or map for reading with sub; advances reader past it. */
 uint32_t opb_read_array(struct opb_reader *reader, struct opb_reader *sub);
-uint32_t opb_read_map(struct opb_reader *reader, struct opb_reader *sub); /* key, value, key, ... */
+uint32_t opb_read_map(struct opb_reader *reader,
+                      struct opb_reader *sub); /* key, value, key, ... */
 
 /* OPB_OK if every read fitted and nothing is left. */
 OPB_MUST_CHECK enum opb_status opb_reader_finish(const struct opb_reader *reader);
@@ -101,8 +105,8 @@ opb_frame_header_decode(struct opb_frame_header *out,
                         uint32_t max_envelope_bytes);
 /* One length of the header's list. OPB_BAD_FRAME for 0, OPB_TOO_LARGE for what no
  * address space holds. */
-OPB_MUST_CHECK enum opb_status
-opb_frame_segment_decode(uint64_t *out, const uint8_t bytes[8]);
+OPB_MUST_CHECK enum opb_status opb_frame_segment_decode(uint64_t *out,
+                                                        const uint8_t bytes[8]);
 struct opb_segment {
     void *data;
     void *owner;
@@ -110,9 +114,10 @@ struct opb_segment {
 };
 /* Takes *envelope (malloc'ed, with one spare byte at its end) and the segments'
  * memory only on success. */
-OPB_MUST_CHECK enum opb_status
-opb_frame_assemble(struct opb_frame **out, uint8_t **envelope, size_t envelope_bytes,
-                   struct opb_segment *segments, uint16_t segment_count,
-                   const struct opb_segment_memory *memory);
+OPB_MUST_CHECK enum opb_status opb_frame_assemble(struct opb_frame **out,
+                                                  uint8_t **envelope, size_t envelope_bytes,
+                                                  struct opb_segment *segments,
+                                                  uint16_t segment_count,
+                                                  const struct opb_segment_memory *memory);
 
 #endif

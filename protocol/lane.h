@@ -23,8 +23,8 @@ struct opb_lane;
 /* Opens a lane over a connected, blocking stream socket. Takes *fd and sets it
  * to -1. memory is lent for the life of the lane. Gives *out; end it with
  * opb_lane_close(). */
-OPB_MUST_CHECK enum opb_status
-opb_lane_open(struct opb_lane **out, int *fd, const struct opb_segment_memory *memory);
+OPB_MUST_CHECK enum opb_status opb_lane_open(struct opb_lane **out, int *fd,
+                                             const struct opb_segment_memory *memory);
 void opb_lane_close(struct opb_lane *lane); /* NULL is fine */
 
 /* Before the handshake is done, envelopes are limited to OPB_MAX_HELLO_BYTES and
@@ -34,15 +34,16 @@ void opb_lane_trust(struct opb_lane *lane);
 /* Writes the frame, after the posts that were waiting before it, in one writev
  * where it fits. The message is the caller's to reuse on every outcome. OPB_LATE fails
  * the lane only if a part of the frame is out; an incomplete message, and a response
- * that is not due in a serve function, are OPB_BAD_FRAME without touching the lane. Any later failure, OPB_LATE too, fails the lane. */
+ * that is not due in a serve function, are OPB_BAD_FRAME without touching the lane. Any
+ * later failure, OPB_LATE too, fails the lane. */
 OPB_MUST_CHECK enum opb_status
 opb_lane_send(struct opb_lane *lane, struct opb_message *message, uint64_t deadline_ms);
 
 /* Queues a notification to leave with the next send or flush. A large one (or a
  * full queue) is written at once, in order, and waits until the peer reads: it is
  * opb_lane_shutdown() that ends such a wait. */
-OPB_MUST_CHECK enum opb_status
-opb_lane_post(struct opb_lane *lane, struct opb_message *message);
+OPB_MUST_CHECK enum opb_status opb_lane_post(struct opb_lane *lane,
+                                             struct opb_message *message);
 /* Writes waiting posts; any thread. Never blocks for long: what the socket does
  * not take now stays queued. */
 void opb_lane_flush(struct opb_lane *lane);
@@ -65,7 +66,8 @@ enum opb_status opb_lane_status(const struct opb_lane *lane);
 const char *opb_lane_failure(const struct opb_lane *lane);
 /* Marks the lane failed: what the peer sent made no sense. Owner only. */
 void opb_lane_fail(struct opb_lane *lane, enum opb_status status, const char *why);
-uint32_t opb_lane_depth(const struct opb_lane *lane); /* requests now waiting for a response */
+uint32_t
+opb_lane_depth(const struct opb_lane *lane); /* requests now waiting for a response */
 
 /* Runs a request or notification that arrived while waiting. For a request it
  * must send exactly one response on the lane (or fail it). The frame stays the
@@ -77,8 +79,9 @@ typedef enum opb_status (*opb_serve_fn)(void *context, struct opb_lane *lane,
  * strictly nested, so a response to any other request fails the lane. Gives
  * *response (which may carry a fault). OPB_TOO_LARGE beyond OPB_MAX_CALL_DEPTH,
  * without touching the lane. Any later failure, OPB_LATE too, fails the lane. */
-OPB_MUST_CHECK enum opb_status
-opb_exchange(struct opb_lane *lane, struct opb_message *request, opb_serve_fn serve,
-             void *context, uint64_t deadline_ms, struct opb_frame **response);
+OPB_MUST_CHECK enum opb_status opb_exchange(struct opb_lane *lane,
+                                            struct opb_message *request, opb_serve_fn serve,
+                                            void *context, uint64_t deadline_ms,
+                                            struct opb_frame **response);
 
 #endif

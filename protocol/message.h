@@ -38,19 +38,19 @@ void opb_message_begin_response(struct opb_message *message, uint32_t msgid);
 
 /* What went wrong at the far end, in a response. */
 enum opb_fault {
-    OPB_FAULT_ORTHANC = 0,        /* code is an OrthancPluginErrorCode, text its description */
+    OPB_FAULT_ORTHANC = 0, /* code is an OrthancPluginErrorCode, text its description */
     OPB_FAULT_INVALID_OBJECT = 1, /* stale, foreign or forged handle */
     OPB_FAULT_UNAVAILABLE = 2,    /* this node lacks the function, or may not run it now */
     OPB_FAULT_TYPE = 3,           /* becomes TypeError(text) in Python */
     OPB_FAULT_VALUE = 4,          /* becomes ValueError(text) in Python */
     OPB_FAULT_RUNTIME = 5,        /* becomes RuntimeError(text) in Python */
     OPB_FAULT_RAISED = 6,         /* host -> node: the script raised; already logged */
-    OPB_FAULT_ENCODING = 7,       /* host -> node: a string was not UTF-8; script not called */
-    OPB_FAULT_PROTOCOL = 8        /* the request itself was malformed */
+    OPB_FAULT_ENCODING = 7, /* host -> node: a string was not UTF-8; script not called */
+    OPB_FAULT_PROTOCOL = 8  /* the request itself was malformed */
 };
 /* [1, msgid, [fault, code, text], nil]; complete, pack nothing more. */
-void opb_message_error(struct opb_message *message, uint32_t msgid,
-                       enum opb_fault fault, int32_t code, const char *text);
+void opb_message_error(struct opb_message *message, uint32_t msgid, enum opb_fault fault,
+                       int32_t code, const char *text);
 
 void opb_pack_nil(struct opb_message *message);
 void opb_pack_bool(struct opb_message *message, bool value);
@@ -64,7 +64,8 @@ void opb_pack_str(struct opb_message *message, const char *text, size_t bytes);
  * lent to the message until it has been sent or begun anew. */
 void opb_pack_bytes(struct opb_message *message, const void *data, size_t bytes);
 void opb_pack_array(struct opb_message *message, uint32_t count); /* then count values */
-void opb_pack_map(struct opb_message *message, uint32_t count);   /* then count key/value pairs */
+void opb_pack_map(struct opb_message *message,
+                  uint32_t count); /* then count key/value pairs */
 
 void opb_message_set_msgid(struct opb_message *message, uint32_t msgid);
 
@@ -76,8 +77,8 @@ uint64_t opb_message_bytes(const struct opb_message *message);
 /* For lane.c and tests: the finished frame as an iovec list (header first).
  * Lends; good until the message is begun anew or freed. */
 struct iovec;
-OPB_MUST_CHECK enum opb_status
-opb_message_frame(struct opb_message *message, const struct iovec **parts,
-                  size_t *part_count);
+OPB_MUST_CHECK enum opb_status opb_message_frame(struct opb_message *message,
+                                                 const struct iovec **parts,
+                                                 size_t *part_count);
 
 #endif

@@ -25,11 +25,11 @@ int opb_deadline_poll(uint64_t deadline_ms);
  * nobody answers on it (else OPB_REFUSED, as for a file that is no socket). Paths too
  * long for sun_path: OPB_TOO_LARGE. Non-blocking. The directory is locked meanwhile:
  * OPB_LATE if another process keeps it locked for 2 s. */
-OPB_MUST_CHECK enum opb_status
-opb_socket_listen(int *out_fd, const char *path, mode_t mode, int backlog);
+OPB_MUST_CHECK enum opb_status opb_socket_listen(int *out_fd, const char *path, mode_t mode,
+                                                 int backlog);
 /* Blocking. Nobody listens: OPB_SYSTEM with ENOENT or ECONNREFUSED in errno. */
-OPB_MUST_CHECK enum opb_status
-opb_socket_connect(int *out_fd, const char *path, uint64_t deadline_ms);
+OPB_MUST_CHECK enum opb_status opb_socket_connect(int *out_fd, const char *path,
+                                                  uint64_t deadline_ms);
 /* One waiting connection; OPB_LATE if there is none now (non-blocking listener). */
 OPB_MUST_CHECK enum opb_status opb_socket_accept(int *out_fd, int listen_fd);
 
@@ -42,13 +42,13 @@ OPB_MUST_CHECK enum opb_status opb_socket_peer(int fd, struct opb_peer *out);
 
 /* Sends bytes (1..512) with an optional descriptor (fd < 0: none) over a
  * SOCK_SEQPACKET socket. Lends fd. Never waits: OPB_LATE if the socket is full. */
-OPB_MUST_CHECK enum opb_status
-opb_socket_pass(int socket_fd, const void *bytes, size_t byte_count, int fd);
+OPB_MUST_CHECK enum opb_status opb_socket_pass(int socket_fd, const void *bytes,
+                                               size_t byte_count, int fd);
 /* Receives one such message. *fd is -1 or yours. OPB_GONE at end of file;
  * OPB_LATE if a non-blocking socket has none now; OPB_BAD_FRAME if it was too long or
  * brought more than one descriptor. */
-OPB_MUST_CHECK enum opb_status
-opb_socket_take(int socket_fd, void *bytes, size_t capacity, size_t *byte_count, int *fd);
+OPB_MUST_CHECK enum opb_status opb_socket_take(int socket_fd, void *bytes, size_t capacity,
+                                               size_t *byte_count, int *fd);
 
 OPB_MUST_CHECK enum opb_status opb_random_bytes(void *out, size_t byte_count);
 /* Compares in constant time. */

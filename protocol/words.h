@@ -35,24 +35,24 @@ enum opb_control_method {
 
 /* Calls, node -> host. The node numbers them in Load; Load itself is always 0. */
 #define OPB_CALL_LOAD 0
-#define OPB_CALL_NAMES(X)                                                         \
-    /* main lane. [map]: keys below -> nil. Keys: "version" str (Orthanc's),      \
-     * "functions" [[name, signature]...] (index = method number), "calls"        \
-     * [name...], "script" str (absolute path), "verbose" bool,                   \
-     * "memory_usage" bool, "node_socket" str, "node" str, "host" uint,           \
-     * "secret" bin, "orthanc" str (path of the server), "worker_index" uint,     \
-     * "workers_count" uint */                                                    \
-    X(LOAD, "Load")                                                               \
-    /* main lane. [] -> nil: join threads, run atexit, then exit 0 */             \
-    X(FINALIZE, "Finalize")                                                       \
-    /* [route uint, output handle, uri str, method str, groups [str...],          \
-     * get map|nil, headers map, body bin|nil] -> nil */                          \
-    X(REST, "Rest")                                                               \
-    /* [change int, resource_type int, resource_id str] -> nil */                 \
-    X(CHANGE, "Change")                                                           \
-    /* [instance handle, instance_id str] -> nil */                               \
-    X(STORED_INSTANCE, "StoredInstance")                                          \
-    /* [uri str, method int, ip str, headers map, get map] -> bool */             \
+#define OPB_CALL_NAMES(X)                                                                  \
+    /* main lane. [map]: keys below -> nil. Keys: "version" str (Orthanc's),               \
+     * "functions" [[name, signature]...] (index = method number), "calls"                 \
+     * [name...], "script" str (absolute path), "verbose" bool,                            \
+     * "memory_usage" bool, "node_socket" str, "node" str, "host" uint,                    \
+     * "secret" bin, "orthanc" str (path of the server), "worker_index" uint,              \
+     * "workers_count" uint */                                                             \
+    X(LOAD, "Load")                                                                        \
+    /* main lane. [] -> nil: join threads, run atexit, then exit 0 */                      \
+    X(FINALIZE, "Finalize")                                                                \
+    /* [route uint, output handle, uri str, method str, groups [str...],                   \
+     * get map|nil, headers map, body bin|nil] -> nil */                                   \
+    X(REST, "Rest")                                                                        \
+    /* [change int, resource_type int, resource_id str] -> nil */                          \
+    X(CHANGE, "Change")                                                                    \
+    /* [instance handle, instance_id str] -> nil */                                        \
+    X(STORED_INSTANCE, "StoredInstance")                                                   \
+    /* [uri str, method int, ip str, headers map, get map] -> bool */                      \
     X(HTTP_FILTER, "HttpFilter")                                                           \
     /* [dicom bin, origin int] -> [action int, bin|nil] */                                 \
     X(RECEIVED_INSTANCE, "ReceivedInstance")                                               \
@@ -84,7 +84,8 @@ enum opb_control_method {
     /* [uuid str, type int, compression int, content bin, instance handle (0: none)]       \
      * -> [code int, custom data bin|nil] */                                               \
     X(STORAGE_CREATE3, "StorageArea3")                                                     \
-    /* [uuid str, type int, start uint, size uint, custom data bin] -> [code int, bin|nil] */ \
+    /* [uuid str, type int, start uint, size uint, custom data bin] -> [code int, bin|nil] \
+     */                                                                                    \
     X(STORAGE_READ3, "StorageReadRange3")                                                  \
     /* [uuid str, type int, custom data bin] -> code int */                                \
     X(STORAGE_REMOVE3, "StorageRemove3")                                                   \
@@ -92,8 +93,8 @@ enum opb_control_method {
      * called aet str] -> driver uint; v2: a connection handle for the two AETs */         \
     X(COMMITMENT, "StorageCommitment")                                                     \
     X(COMMITMENT2, "StorageCommitment2")                                                   \
-    /* [sop class str, sop instance str, driver uint] -> reason int, nil if the script gave \
-     * none; [driver uint] -> nil */                                                        \
+    /* [sop class str, sop instance str, driver uint] -> reason int, nil if the script     \
+     * gave none; [driver uint] -> nil */                                                             \
     X(COMMITMENT_LOOKUP, "CommitmentLookup")                                               \
     X(COMMITMENT_FREE, "CommitmentFree")
 
@@ -105,7 +106,7 @@ enum opb_call_index { OPB_CALL_NAMES(OPB_CALL_ENUM) OPB_CALL_COUNT };
  * "_Register" [kind str, pattern str|nil, index uint] -> nil: kind is a call name;
  *   index is the host's number for the route (0 otherwise). Faults: OPB_FAULT_VALUE
  *   for an invalid pattern, OPB_FAULT_RUNTIME for a refused registration. */
-#define OPB_FUNCTION_RELEASE "_Release"
+#define OPB_FUNCTION_RELEASE  "_Release"
 #define OPB_FUNCTION_REGISTER "_Register"
 
 #endif

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from model import PREFIX, Enumeration, Function, Model, SdkClass
+import annotations as facts
+import exceptions
+from model import PREFIX, Enumeration, Function, Model, SdkClass, version_number
 from text import c_head, c_string
 
 _CAST = "(PyCFunction)(void (*)(void))"
@@ -86,6 +88,18 @@ def _table(kind: str, plural: str, rows: list[list[str]]) -> list[str]:
     return [*out, "};", f"const uint32_t {kind}_count = {len(rows)};", ""]
 
 
+def _later(model: Model) -> list[str]:
+    """Names that scripts may ask for and this header is too old for, with their versions."""
+    names = {**facts.FUNCTION_SINCE, **facts.CLASS_SINCE, **facts.ENUMERATION_SINCE}
+    for full_name, custom in exceptions.CUSTOM.items():
+        if custom.c_name in facts.FUNCTION_SINCE:
+            names[full_name.rpartition(".")[2]] = facts.FUNCTION_SINCE[custom.c_name]
+    later = {name: version_number(text) for name, text in names.items()}
+    out = ["const struct opb_py_later opb_py_later_names[] = {"]
+    out += [f"    {{{c_string(n)}, {v}}}," for n, v in sorted(later.items()) if v > model.sdk_version]
+    return [*out, "    {NULL, 0},", "};"]
+
+
 def _module(model: Model) -> str:
     out = c_head(model, "The orthanc module's functions, classes and enumerations, as tables.")
     out += ['#include "worker/module/model.h"', ""]
@@ -97,7 +111,7 @@ def _module(model: Model) -> str:
     for item in model.enumerations:
         out += _enumeration_values(item)
     out += _table("opb_py_enum", "opb_py_enums", [_enumeration_row(e) for e in model.enumerations])
-    out += [f"const uint32_t opb_py_sdk_version = {model.sdk_version};", ""]
+    out += [f"const uint32_t opb_py_sdk_version = {model.sdk_version};", *_later(model), ""]
     return "\n".join(out)
 
 

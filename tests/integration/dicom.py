@@ -77,10 +77,14 @@ def read(dicom):
     return pydicom.dcmread(io.BytesIO(dicom))
 
 
+def _environment():
+    """With the dictionary that the tools have themselves."""
+    return {key: value for key, value in os.environ.items() if key != 'DCMDICTPATH'}
+
+
 def _run(command, timeout=60):
-    environment = {key: value for key, value in os.environ.items() if key != 'DCMDICTPATH'}
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=timeout, env=environment, check=False, text=True,
+                          timeout=timeout, env=_environment(), check=False, text=True,
                           errors='replace')
 
 
@@ -133,8 +137,7 @@ def start_movescu(server, *keys, aet='TESTER', target='TESTER'):
     arguments = [item for key in keys for item in ('-k', key)]
     return subprocess.Popen(['movescu', '-v', '-S', '-aem', target] + _peer(server, aet) + arguments,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            errors='replace',
-                            env=dict(os.environ, DCMDICTPATH='/usr/share/libdcmtk17/dicom.dic'))
+                            errors='replace', env=_environment())
 
 
 def finish(process, timeout=60):

@@ -403,3 +403,86 @@ def test_dicom_proxy(example, orthanc, plugin):
     pacs.stop()
     assert find('PatientID')[0] == 'Failed: UnableToProcess'
     server.wait_for_log('Error in the Python C-FIND SCP callback, traceback:')
+
+
+def test_anonymize(example, plugin, tmp_path):
+    server = example(plugin, 'anonymize', dicom=True)
+    content = dicom.make_dicom(InstitutionName='Hospital', StudyInstanceUID='1.2.3')
+    stored = dicom.read(server.get('/instances/%s/file' % server.upload(content)).content)
+    assert stored.PatientID != 'P1' and stored.PatientName == stored.PatientID
+    assert stored.InstitutionName == 'Hospital' and 'AccessionNumber' not in stored
+    assert stored.StudyInstanceUID.startswith('2.25.')
+    assert stored.file_meta.MediaStorageSOPInstanceUID == stored.SOPInstanceUID
+    assert stored.PixelData == dicom.read(content).PixelData
+    path = tmp_path / 'same-study.dcm'
+    path.write_bytes(dicom.make_dicom(StudyInstanceUID='1.2.3'))
+    assert dicom.dimse_status(dicom.storescu(server, path)) == 'Success'
+    counts = server.get('/statistics').json()
+    assert (counts['CountInstances'], counts['CountStudies'], counts['CountPatients']) == (2, 1, 1)
+    broken = content.replace(b'1.2.840.10008.1.2.1', b'1.2.840.10008.9.9.9')     # no such syntax
+    assert server.post('/instances', b'DICM' + broken).status_code >= 400
+    assert server.post('/instances', broken[:900]).status_code >= 400
+    assert server.get('/statistics').json()['CountInstances'] == 2
+
+
+def test_cstore_filter(example, plugin, tmp_path):
+    server = example(plugin, 'cstore_filter', dicom=True)
+
+    def store(aet, **tags):
+        path = tmp_path / 'file.dcm'
+        path.write_bytes(dicom.make_dicom(**tags))
+        return re.findall(r'DIMSE Status\s*: (0x[0-9a-f]+)',
+                          dicom.storescu(server, path, '-d', aet=aet).stdout)[-1]
+
+    assert store('SCANNER', Modality='CT') == '0x0000'
+    assert store('SCANNER', Modality='OT') == '0xa900'
+    assert store('SCANNER', Modality='MR', PatientID='') == '0xc000'
+    assert store('OTHER', Modality='CT') == '0x0124'
+    assert server.get('/statistics').json()['CountInstances'] == 1
+    server.wait_for_log('OTHER may not send instances')
+
+
+def test_storage_directory(example, plugin):
+    server = example(plugin, 'storage_directory', config={'MaximumStorageCacheSize': 0})
+    bucket = os.path.join(server.directory, 'db', 'bucket')
+
+    def objects():
+        return [name for _, _, names in os.walk(bucket) for name in names]
+
+    content = dicom.make_dicom('gray16', 500, 500)
+    identifier = server.upload(content)
+    assert server.get('/instances/%s/file' % identifier).content == content
+    assert server.get('/instances/%s/tags' % identifier).status_code == 200
+    assert sorted(name.partition('.')[2] for name in objects()) == ['dcm', 'dcm.head']
+    assert server.delete('/instances/' + identifier).status_code == 200
+    assert objects() == []
+    assert not server.messages('E')
+
+
+@pytest.mark.ours
+def test_storage_commitment(example):
+    """A function of later releases of the official plugin."""
+    server = example('ours', 'storage_commitment', dicom=True)
+    content = dicom.make_dicom()
+    identifier = server.upload(content)
+    assert server.put('/modalities/self', json=['ORTHANC', '127.0.0.1', server.dicom_port]
+                      ).status_code == 200
+
+    def ask(sop_class, sop_instance):
+        """The reason that the peer is told, or None for success."""
+        answer = server.post('/modalities/self/storage-commitment', json={
+            'DicomInstances': [[sop_class, sop_instance]]})
+        report = '/storage-commitment/' + answer.json()['ID']
+        wait_until(lambda: server.get(report).json()['Status'] != 'Pending', 20, 'the report')
+        failures = server.get(report).json()['Failures']
+        return failures[0]['FailureReason'] if failures else None
+
+    sop_instance = str(dicom.read(content).SOPInstanceUID)
+    assert ask(dicom.SECONDARY_CAPTURE, sop_instance) is None
+    assert ask(dicom.CT, sop_instance) == 0x0119
+    assert ask(dicom.CT, '1.2.3') == 0x0112
+    uuid = server.get('/instances/%s/attachments/dicom/info' % identifier).json()['Uuid']
+    path = os.path.join(server.directory, 'db', uuid[:2], uuid[2:4], uuid)
+    with open(path, 'r+b') as f:
+        f.write(b'changed')
+    assert ask(dicom.SECONDARY_CAPTURE, sop_instance) == 0x0110

@@ -327,8 +327,9 @@ INSTANCES = [
     ("m = orthanc.CreateFindMatcher(orthanc.CreateDicom('{\"PatientID\": \"P*\"}', None, 0))\n"
      "type(m)", "<class 'orthanc.FindMatcher'>", None),
     # old names stay as aliases
-    ("m.FindMatcherIsMatch(DICOM)", '1', None),
-    ("m.FindMatcherIsMatch(b'garbage')", '0', None),
+    ("m.FindMatcherIsMatch(DICOM)", '1' if OFFICIAL_VERSION < (6, 0) else None, Approved('1.5', '1')),
+    ("m.FindMatcherIsMatch(b'garbage')", '0' if OFFICIAL_VERSION < (6, 0) else None,
+     Approved('1.5', '0')),
     ("orthanc.CreateFindMatcher(b'garbage')", None, None),
     # gone from 4.3 on, and kept by ours
     ("len(orthanc.CreateMemoryBuffer(5))", '5' if OFFICIAL_VERSION < (4, 3) else None,

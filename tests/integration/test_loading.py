@@ -204,7 +204,10 @@ if __name__ == '__main__':
     MAIN_WAS_RUN = True
 ''')
         outcomes[name] = probe.run(server, ENVIRONMENT)
-    assert_outcomes(outcomes, ENVIRONMENT_EXPECTED)
+    # Under the official plugin, the import happens on a small stack of an HTTP thread, which
+    # Python 3.14 finds too small.
+    assert_outcomes(outcomes, ENVIRONMENT_EXPECTED,
+                    {'site packages': Approved('4.3', "'pydicom'")})
 
 
 @pytest.mark.ours

@@ -99,7 +99,7 @@ def test_what_the_script_receives(servers):
             'SourceAET': 'ORTHANC', 'TargetAET': 'THIRD', 'OriginatorID': 1}
 
 
-def test_text_that_is_no_utf8(servers):
+def test_text_without_a_character_set_is_taken_as_latin_1(servers):
     results = {}
     for name, server in servers.items():
         before = len(server.get('/seen').json())
@@ -107,6 +107,8 @@ def test_text_that_is_no_utf8(servers):
         results[name] = [dicom.move_outcome(dicom.movescu(server, *keys)),
                          server.get('/seen').json()[before:]]
     assert_same(results)
+    for outcome, rows in results.values():
+        assert outcome == (SUCCESS, 0) and rows[0][2]['PatientID'] == '\xff\xfe'
 
 
 @pytest.mark.ours

@@ -134,6 +134,28 @@ def the_module_looks_as_the_contract_says():
     assert not hasattr(orthanc, "RegisterFindCallback2")  # of Orthanc 1.12.10
 
 
+def a_name_that_is_missing_says_which_version_has_it():
+    text = "module 'orthanc' has no attribute 'RegisterFindCallback2': it needs Orthanc 1.12.10, and "
+    for name in ("RegisterFindCallback2", "StoreKeyValue", "KeysValuesIterator", "QueueOrigin"):
+        try:
+            getattr(orthanc, name)
+        except AttributeError as e:
+            assert str(e).startswith(text.replace("RegisterFindCallback2", name).partition("1.12")[0]), e
+            assert "1.10.1" in str(e), e
+        else:
+            raise AssertionError(name)
+    raises(AttributeError, "module 'orthanc' has no attribute 'Nothing'", getattr, orthanc, "Nothing")
+    raises(AttributeError, "'orthanc.Image' object has no attribute 'Nothing'",
+           getattr, orthanc.Image(0, 0), "Nothing")
+    try:
+        orthanc.RestOutput(0, 0).SendStreamChunk
+    except AttributeError as e:
+        assert str(e).startswith("'orthanc.RestOutput' object has no attribute 'SendStreamChunk': it "
+                                 "needs Orthanc 1.12.6, and "), e
+    else:
+        raise AssertionError("SendStreamChunk")
+
+
 def classes_behave_as_the_contract_says():
     text = "Expected a pair (pointer, borrowed) in the constructor"
     image = orthanc.Image(0, 0)

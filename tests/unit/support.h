@@ -17,8 +17,8 @@
 
 #include <cmocka.h>
 
-/* cmocka 2 takes a plain word for a macro of no use here, and deprecates assert_in_range, for
- * which cmocka 1 has no substitute. */
+/* cmocka 2 takes a plain word for a macro of no use here, and deprecates assert_in_range,
+ * for which cmocka 1 has no substitute. */
 #undef stop
 #undef CMOCKA_DEPRECATION_WARNING
 #define CMOCKA_DEPRECATION_WARNING(message)

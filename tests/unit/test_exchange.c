@@ -10,11 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define METHOD_COUNT_DOWN 1u /* [n] -> how many calls were below; each end asks the other  \
-                              */
-#define METHOD_ADD  2u       /* notification [n] */
-#define METHOD_SUM  3u       /* [] -> what the notifications brought */
-#define METHOD_STOP 4u       /* [] -> nil; the server's loop ends */
+#define METHOD_COUNT_DOWN                                                                  \
+    1u                 /* [n] -> how many calls were below; each end asks the other        \
+                        */
+#define METHOD_ADD  2u /* notification [n] */
+#define METHOD_SUM  3u /* [] -> what the notifications brought */
+#define METHOD_STOP 4u /* [] -> nil; the server's loop ends */
 
 /* One end of a lane, with the kind of lock that the server and scripts hold. */
 struct end {

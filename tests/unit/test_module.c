@@ -230,6 +230,7 @@ run(const char *name)
     }
 
 PYTHON_TEST(the_module_looks_as_the_contract_says)
+PYTHON_TEST(a_name_that_is_missing_says_which_version_has_it)
 PYTHON_TEST(classes_behave_as_the_contract_says)
 PYTHON_TEST(enumerations_behave_as_the_contract_says)
 PYTHON_TEST(strings_are_converted_strictly)
@@ -322,6 +323,7 @@ main(void)
 {
     static const struct CMUnitTest all[] = {
         OPB_TEST(the_module_looks_as_the_contract_says),
+        OPB_TEST(a_name_that_is_missing_says_which_version_has_it),
         OPB_TEST(classes_behave_as_the_contract_says),
         OPB_TEST(enumerations_behave_as_the_contract_says),
         OPB_TEST(strings_are_converted_strictly),

@@ -58,13 +58,20 @@ struct opb_py_enum {
     const struct opb_py_enum_value *values; /* ends with name NULL */
 };
 
+/* A name that newer headers than that of the build have. */
+struct opb_py_later {
+    const char *name;
+    uint32_t since;
+};
+
 extern const struct opb_py_function opb_py_functions[]; /* functions and methods */
 extern const uint32_t opb_py_function_count;
 extern const struct opb_py_class opb_py_classes[];
 extern const uint32_t opb_py_class_count;
 extern const struct opb_py_enum opb_py_enums[];
 extern const uint32_t opb_py_enum_count;
-extern const uint32_t opb_py_sdk_version; /* of the header at build time */
+extern const uint32_t opb_py_sdk_version;              /* of the header at build time */
+extern const struct opb_py_later opb_py_later_names[]; /* ends with name NULL */
 
 /* What every generated trampoline calls (sdk_call.c). self is the module or the
  * receiver; args as in METH_FASTCALL. Returns a new reference. */

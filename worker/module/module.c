@@ -3,7 +3,8 @@
  *
  * Here:      assembling the module from the generated tables, with the names that the
  *            node's version has; its state.
- * Elsewhere: types (types.c), functions (sdk_call.c, register.c, sdk_custom_py.c).
+ * Elsewhere: types (types.c), functions (sdk_call.c, register.c, sdk_custom_py.c), names
+ *            that are not there (missing.c).
  * Called by: CPython, through the inittab of the host or as the extension module that
  *            children of a host import.
  */
@@ -183,6 +184,9 @@ module_exec(PyObject *module)
     if (current_state != NULL && current_state->interpreter != PyInterpreterState_Get()) {
         PyErr_SetString(PyExc_ImportError,
                         "orthanc can be imported in the main interpreter only");
+        return -1;
+    }
+    if (opb_missing_add(module) < 0) {
         return -1;
     }
     first = current_state == NULL ? NULL

@@ -178,7 +178,8 @@ raise_packing(const struct opb_py_function *function, enum opb_status status)
 }
 
 /* Only within the call that waits at the other end is order kept without an answer. On a
- * service lane nobody waits, and an object of another call must be used before that ends. */
+ * service lane nobody waits, and an object of another call must be used before that ends.
+ */
 static bool
 can_post(const struct opb_plan *plan, const NodeObject *receiver)
 {
@@ -254,8 +255,8 @@ run(const struct opb_py_function *function, struct opb_plan *plan, PyObject *sel
     result = check_offered(function, plan, link);
     if (result == 0) {
         result = transmit(link, function, plan,
-                          plan->receiver_class >= 0 ? (NodeObject *)self : NULL,
-                          arguments, response);
+                          plan->receiver_class >= 0 ? (NodeObject *)self : NULL, arguments,
+                          response);
     }
     opb_arguments_release(arguments, plan->item_count);
     if (result < 0) {

@@ -75,6 +75,12 @@ PyMethodDef *opb_type_functions(uint32_t node_version);
 /* New reference. */
 PyObject *opb_object_from_class(int class_index, uint64_t handle, bool is_owned);
 
+/* missing.c. __getattr__ and __dir__ of the module: what AttributeError says about names
+ * that this server or this build lacks. -1 with an exception. */
+int opb_missing_add(PyObject *module);
+/* The same for attributes of an object of a class of the SDK. New reference. */
+PyObject *opb_object_getattr(PyObject *self, PyObject *name);
+
 /* plan.c: -1 with an exception if a generated signature is not one. */
 int opb_plan_prepare(struct opb_plan *plan, const struct opb_py_function *function);
 /* Looks the function up in the node's list. */

@@ -154,6 +154,7 @@ opb_type_for_class(PyObject *module, int class_index, uint32_t node_version)
         {Py_tp_new, (void *)object_make},
         {Py_tp_init, (void *)object_init},
         {Py_tp_dealloc, (void *)object_dealloc},
+        {Py_tp_getattro, (void *)opb_object_getattr},
         {Py_tp_methods, definitions_at((uint32_t)class_index + 1)},
         {0, NULL},
     };

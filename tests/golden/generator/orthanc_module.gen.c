@@ -510,3 +510,6 @@ const struct opb_py_enum opb_py_enums[] = {
 const uint32_t opb_py_enum_count = 3;
 
 const uint32_t opb_py_sdk_version = 1099003;
+const struct opb_py_later opb_py_later_names[] = {
+    {NULL, 0},
+};
