@@ -35,6 +35,6 @@ void opb_driver_end(struct opb_driver **driver, struct opb_node *node,
                     enum opb_call_index kind, const char *what);
 
 /* session.c: a host has ended; its drivers hold on to it no longer. */
-void opb_drivers_session_ended(const struct opb_session *session);
+void opb_drivers_session_ended(const struct opb_session *ended);
 
 #endif

@@ -84,6 +84,16 @@ opb_custom_RegisterErrorCode(struct opb_invocation *inv)
 }
 
 void
+opb_custom_CheckVersion(struct opb_invocation *inv)
+{
+    /* The SDK's compares the server with the header of the build, which may be newer; the
+     * plugin adapts, and has refused to start where it cannot. */
+    if (opb_invocation_ready(inv)) {
+        opb_give_int(inv, 1);
+    }
+}
+
+void
 opb_custom_LookupDictionary(struct opb_invocation *inv)
 {
     const char *name = opb_take_str(inv);

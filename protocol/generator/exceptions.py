@@ -53,6 +53,13 @@ _BYTES_OR_NONE = Result("x", stub="bytes | None")
 _BAD = "Bad arguments"
 
 CUSTOM: dict[str, Custom] = {
+    "CheckVersion": Custom(
+        "CheckVersion",
+        (),
+        Result("i"),
+        docstring="Generated from C function OrthancPluginCheckVersion()",
+        doc="Whether this server suits the plugin: always 1, since the plugin adapts to it. CheckVersionAdvanced asks for a version.",
+    ),
     "CreateImageFromBuffer": Custom(
         "CreateImageAccessor",
         (
