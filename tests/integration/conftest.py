@@ -21,6 +21,7 @@ PLUGINS = [name for name in os.environ.get('OPB_TEST_PLUGINS', 'official,ours').
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'smoke: a few quick ones, for instrumented builds')
+    config.addinivalue_line('markers', 'age: a server of another age than the SDK of the build')
     config.addinivalue_line('markers', 'ours: about our plugin only')
     unknown = set(PLUGINS) - {'official', 'ours'}
     if unknown or not PLUGINS:

@@ -13,7 +13,7 @@ import pytest
 import probe
 from server import BUILD, ORTHANC_VERSION, REPOSITORY
 
-pytestmark = pytest.mark.ours
+pytestmark = [pytest.mark.ours, pytest.mark.age]
 
 with open(os.path.join(BUILD, 'generated', 'model.json'), encoding='utf-8') as model_file:
     MODEL = json.load(model_file)

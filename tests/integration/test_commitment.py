@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Storage commitment (contract 3.13): a second Orthanc asks, the script answers.
 
-The official plugin of this Orthanc does not have it yet: ours only.
+Ours only: the official plugin 4.0 does not have it, and what later ones do differs in each
+case that matters (contract 8, rows 1 and 2).
 """
 
 import os
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from server import PATIENCE, PID_ROUTE, is_alive, wait_until
+from server import ORTHANC_VERSION, PATIENCE, PID_ROUTE, is_alive, wait_until
 
 pytestmark = pytest.mark.ours
 
@@ -266,6 +267,34 @@ def test_many_instances(orthanc):
                  for i in range(1500)]
     report = pair.ended(pair.ask(instances))
     assert report['Status'] == 'Success' and len(report['Success']) == 1500
+
+
+@pytest.mark.skipif(ORTHANC_VERSION < (1, 12, 10),
+                    reason='contract, appendix A: ...ScpCallback2 is of 1.12.10')
+def test_version_2_gets_the_connection(orthanc):
+    pair = Pair(orthanc, r'''
+import orthanc
+KEPT = []
+def scp(job, transaction, classes, instances, connection):
+    KEPT.append(connection)
+    return [connection.GetConnectionRemoteAet(), connection.GetConnectionCalledAet(),
+            connection.GetConnectionRemoteIp(), len(instances)]
+def lookup(sop_class, sop_instance, driver):
+    try:
+        print(driver, KEPT[-1].GetConnectionRemoteAet(), flush=True)
+    except ValueError as e:
+        print(driver, e, flush=True)
+    return 0
+orthanc.RegisterStorageCommitmentScpCallback2(scp, lookup)
+try:
+    orthanc.RegisterStorageCommitmentScpCallback(1, 2)
+except RuntimeError as e:
+    print(e, flush=True)
+''')
+    assert pair.ended(pair.ask())['Status'] == 'Success'
+    lines = pair.scp.out().splitlines()
+    assert lines[0] == 'Can only register once for Python storage commitment SCP & Lookup callback'
+    assert lines[1:] == ["['SCU', 'ORTHANC', '127.0.0.1', 3] Invalid object"] * 3
 
 
 def test_a_second_registration_is_refused(orthanc):

@@ -6,13 +6,17 @@ What the official plugin survives is asked of both; the rest, of ours.
 
 import io
 import json
+import os
+import signal
 import threading
 import zipfile
 
 import pytest
+import requests
 
 import dicom
 import probe
+from server import BUILD
 
 NESTED = r'''
 import json, threading
@@ -96,6 +100,33 @@ def test_a_nested_archive_fits_on_the_stack(orthanc):
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             assert [archive.read(name) for name in archive.namelist()] == [content]
     assert server.poll() is None
+
+
+def naked(orthanc):
+    """A server with a plugin that has neither a private stack nor the shim."""
+    path = os.path.join(BUILD, 'tests', 'integration', 'naked', 'libnaked.so')
+    return orthanc(None, config={'Plugins': [path]})
+
+
+def ask_to_death(server, path):
+    """The signal that ends the server when it gets this request."""
+    with pytest.raises(requests.exceptions.ConnectionError):
+        server.get(path)
+    return -server.wait(30)
+
+
+@pytest.mark.ours
+def test_without_a_private_stack_a_nested_archive_ends_the_server(orthanc):
+    server = naked(orthanc)
+    instance = server.upload(dicom.make_dicom('rgb', 64, 64))
+    study = server.get('/instances/%s/study' % instance).json()['ID']
+    assert ask_to_death(server, '/naked/archive/' + study) == signal.SIGSEGV
+
+
+@pytest.mark.ours
+def test_without_the_shim_an_exception_of_jsoncpp_ends_the_server(orthanc):
+    server = naked(orthanc)
+    assert ask_to_death(server, '/naked/find') == signal.SIGABRT
 
 
 @pytest.mark.ours

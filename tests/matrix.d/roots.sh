@@ -85,7 +85,8 @@ bootstrap() {
 # prepare ROOT: what a bare root needs before a package is installed in it.
 prepare() {
     local root=$1
-    printf 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\n' \
+    printf '%s\n' 'Acquire::Check-Valid-Until "false";' 'Acquire::Languages "none";' \
+        'APT::Install-Recommends "false";' \
         >"$root/etc/apt/apt.conf.d/99matrix"
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service starts
     chmod 755 "$root/usr/sbin/policy-rc.d"
