@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import dicom
-from server import PATIENCE, Timeout, wait_until
+from server import OFFICIAL_VERSION, PATIENCE, Timeout, wait_until
 
 FULL = r'''
 import atexit, threading, time
@@ -102,6 +102,8 @@ orthanc.RegisterRestCallback('/slow', slow)
 
 def test_reset_imports_afresh(orthanc, plugin):
     """Contract 5.3: STOPPED, a new module with new globals, STARTED; three times."""
+    if plugin == 'official' and OFFICIAL_VERSION >= (7, 0):
+        pytest.skip('contract 8 row 10: it corrupts memory when it is finalised, which ends the server')
     server = orthanc(plugin, script=r'''
 import os, orthanc
 COUNT = []
