@@ -94,7 +94,7 @@ enum opb_control_method {
     X(COMMITMENT, "StorageCommitment")                                                     \
     X(COMMITMENT2, "StorageCommitment2")                                                   \
     /* [sop class str, sop instance str, driver uint] -> reason int, nil if the script     \
-     * gave none; [driver uint] -> nil */                                                             \
+     * gave none; [driver uint] -> nil */                                                  \
     X(COMMITMENT_LOOKUP, "CommitmentLookup")                                               \
     X(COMMITMENT_FREE, "CommitmentFree")
 

@@ -6,7 +6,8 @@
  * plugin/shim.cc are there for.
  *
  *   /naked/archive/STUDY   a nested archive, below frames of 48 KiB
- *   /naked/find            a query that makes JsonCpp throw, on a thread of the plugin's own
+ *   /naked/find            a query that makes JsonCpp throw, on a thread of the plugin's
+ * own
  */
 #include <orthanc/OrthancCPlugin.h>
 
@@ -56,14 +57,16 @@ find_on_own_thread(void *argument)
 
     (void)argument;
     if (OrthancPluginRestApiPost(orthanc, &buffer, "/tools/find", query,
-                                 (uint32_t)strlen(query)) == OrthancPluginErrorCode_Success) {
+                                 (uint32_t)strlen(query)) ==
+        OrthancPluginErrorCode_Success) {
         OrthancPluginFreeMemoryBuffer(orthanc, &buffer);
     }
     return NULL;
 }
 
 static OrthancPluginErrorCode
-find(OrthancPluginRestOutput *output, const char *url, const OrthancPluginHttpRequest *request)
+find(OrthancPluginRestOutput *output, const char *url,
+     const OrthancPluginHttpRequest *request)
 {
     pthread_t thread;
 
