@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every directory of examples/, run with real data under both plugins."""
 
+import concurrent.futures
 import contextlib
 import io
 import json
@@ -142,6 +143,33 @@ def test_thumbnail(example, plugin):
             image = Image.open(io.BytesIO(answer.content))
             assert (image.format, image.size, image.mode) == ('JPEG', (64, 32), mode)
     assert server.put('/thumbnail/x').status_code == 405
+
+
+def test_numpy_mosaic(example, plugin):
+    server = example(plugin, 'numpy_mosaic')
+    numbers = (4, 1, 5, 3, 2)   # as they arrive
+    for number in numbers:
+        instance = server.upload(dicom.make_dicom(
+            'rgb', 64, 32, StudyInstanceUID='1.2.3', SeriesInstanceUID='1.2.3.4',
+            InstanceNumber=str(number), PixelData=bytes([0, number * 40, 255]) * (64 * 32)))
+    series = server.get('/instances/%s/series' % instance).json()['ID']
+    answer = server.get('/mosaic/' + series)
+    assert answer.headers['Content-Type'] == 'image/png'
+    image = Image.open(io.BytesIO(answer.content))
+    assert (image.format, image.size, image.mode) == ('PNG', (3 * 128, 2 * 128), 'RGB')
+    shown = [image.getpixel((x, y)) for y in (64, 192) for x in (64, 192, 320)]
+    assert shown == [(0, number * 40, 255) for number in sorted(numbers)] + [(0, 0, 0)]
+    assert image.getpixel((64, 10)) == (0, 0, 0)    # the border of an image that is no square
+    assert server.post('/mosaic/' + series, b'').status_code == 405
+    assert not server.messages('E')
+
+    gray = server.upload(dicom.make_dicom('gray16', 20, 20))
+    answer = server.get('/mosaic/' + server.get('/instances/%s/series' % gray).json()['ID'])
+    assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
+    empty = server.upload(dicom.make_dicom(None))
+    no_image = server.get('/instances/%s/series' % empty).json()['ID']
+    assert server.get('/mosaic/' + no_image).status_code == 500
+    assert server.get('/mosaic/unknown').status_code == 500
 
 
 def test_introspection(example):
@@ -321,6 +349,55 @@ def test_rest_api_from_another_process(example, plugin):
     stored = server.post('/instances', dicom.make_dicom(), auth=('me', 'secret'))
     assert server.get('/computation', auth=('me', 'secret')).json() == [stored.json()['ID']]
     assert server.stop() == 0
+
+
+def at_once(count, work):
+    """What work(index) returned, each in a thread of its own."""
+    with concurrent.futures.ThreadPoolExecutor(count) as executor:
+        return list(executor.map(work, range(count), timeout=60))
+
+
+def test_thread_pool(example, plugin):
+    """Under the official plugin too, where the threads of the pool call one after the other: it
+    keeps Python's lock in a call, but none of these calls needs Python to be answered."""
+    server = example(plugin, 'thread_pool')
+    names = {}
+    for index in range(12):
+        identifier = server.upload(dicom.make_dicom(
+            StudyInstanceUID='1.2.3', SeriesInstanceUID='1.2.3.4', PatientName='Name%d' % index))
+        names[identifier] = 'Name%d' % index
+    series = server.get('/series').json()[0]
+    for answer in at_once(6, lambda _: server.get('/series-tags/' + series)):
+        assert answer.headers['Content-Type'] == 'application/json'
+        found = answer.json()
+        assert {key: tags['PatientName'] for key, tags in found.items()} == names
+        assert list(found) == server.get('/series/' + series).json()['Instances']
+    assert server.put('/series-tags/' + series).status_code == 405
+    assert not server.messages('E')
+    assert server.get('/series-tags/unknown').status_code == 500
+    assert server.stop() == 0
+
+
+def test_asyncio_loop(example, plugin):
+    server = example(plugin, 'asyncio_loop')
+    for _ in range(3):
+        instance = server.upload(dicom.make_dicom(
+            StudyInstanceUID='1.2.3', PatientName='Ada', StudyDescription='Loops'))
+    study = server.get('/instances/%s/study' % instance).json()['ID']
+    for answer in at_once(6, lambda _: server.get('/overview/' + study)):
+        assert answer.headers['Content-Type'] == 'application/json'
+        found = answer.json()
+        assert re.fullmatch(r'\d{8}T\d{6}', found.pop('LastUpdate'))
+        assert found == {'Patient': 'Ada', 'Description': 'Loops', 'Instances': 3}
+    assert server.delete('/overview/' + study).status_code == 405
+    assert not server.messages('E')
+    assert server.get('/overview/unknown').status_code == 500
+    assert server.get('/overview/' + study).status_code == 200
+    start = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - start < 15
+    warnings = [text for _, text in server.messages('W')]
+    assert warnings.index('The event loop has started') < warnings.index('The event loop has ended')
 
 
 def run_requests(server):
