@@ -46,6 +46,9 @@ static enum opb_status
 await_response(struct opb_lane *lane, uint32_t msgid, opb_serve_fn serve, void *context,
                uint64_t deadline_ms, struct opb_frame **response)
 {
+    if (lane->is_prompt) {
+        opb_lane_linger(lane);
+    }
     for (;;) {
         struct opb_frame *frame;
         enum opb_status status;
@@ -71,6 +74,7 @@ await_response(struct opb_lane *lane, uint32_t msgid, opb_serve_fn serve, void *
         if (status != OPB_OK) {
             return status;
         }
+        opb_lane_linger(lane); /* SDK calls often come in a row */
     }
 }
 

@@ -70,6 +70,7 @@ struct opb_lane {
     int fd; /* owned, never changes */
     const struct opb_segment_memory *memory;
     bool is_trusted;
+    bool is_prompt; /* its answers come soon: linger before sleeping */
 
     _Atomic(enum opb_status) status; /* set by the owner, looked at by opb_lane_flush() */
     atomic_bool is_shut;
@@ -94,6 +95,9 @@ struct opb_lane {
 OPB_PRINTF(3, 4)
 enum opb_status opb_lane_fail_with(struct opb_lane *lane, enum opb_status status,
                                    const char *format, ...);
+/* Looks for the next frame for some microseconds, so that one that is about to come finds
+ * its reader awake. Reads nothing and reports nothing. */
+void opb_lane_linger(struct opb_lane *lane);
 /* Waits for events (POLLIN, POLLOUT) until the deadline: OPB_OK, OPB_LATE, OPB_SYSTEM. */
 OPB_MUST_CHECK enum opb_status opb_lane_wait(struct opb_lane *lane, short events,
                                              uint64_t deadline_ms);

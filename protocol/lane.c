@@ -98,6 +98,12 @@ opb_lane_trust(struct opb_lane *lane)
     lane->is_trusted = true;
 }
 
+void
+opb_lane_expect_prompt(struct opb_lane *lane)
+{
+    lane->is_prompt = true;
+}
+
 int
 opb_lane_fd(const struct opb_lane *lane)
 {

@@ -31,6 +31,10 @@ void opb_lane_close(struct opb_lane *lane); /* NULL is fine */
  * segments are refused; this lifts that. */
 void opb_lane_trust(struct opb_lane *lane);
 
+/* The peer answers requests on this lane soon: opb_exchange() looks for the answer some
+ * microseconds before it sleeps. Owner only. */
+void opb_lane_expect_prompt(struct opb_lane *lane);
+
 /* Writes the frame, after the posts that were waiting before it, in one writev
  * where it fits. The message is the caller's to reuse on every outcome. OPB_LATE fails
  * the lane only if a part of the frame is out; an incomplete message, and a response

@@ -17,8 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define LARGE_RECV_BYTES ((size_t)1 << 30) /* recv() takes no more than 2 GiB at a time */
+
+/* Longer than a script takes from one SDK call to the next, shorter than a sleeping thread
+ * takes to be woken on another core. */
+#define LINGER_NS 20000
+
+static int64_t
+elapsed_ns(const struct timespec *begin, const struct timespec *end)
+{
+    return (int64_t)(end->tv_sec - begin->tv_sec) * 1000000000 + end->tv_nsec -
+           begin->tv_nsec;
+}
 
 /* At least one byte, at most capacity. */
 static enum opb_status
@@ -276,6 +288,23 @@ opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadlin
         return fail_read(lane, status, true);
     }
     return OPB_OK;
+}
+
+void
+opb_lane_linger(struct opb_lane *lane)
+{
+    struct timespec begin;
+    struct timespec now;
+    uint8_t byte;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &begin); /* cannot fail for this clock */
+    now = begin;
+    while (lane->in_start == lane->in_end && elapsed_ns(&begin, &now) < LINGER_NS) {
+        if (recv(lane->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN) {
+            return; /* there is something; the next receive says what */
+        }
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    }
 }
 
 bool

@@ -314,8 +314,11 @@ static enum opb_status
 exchange(struct opb_link *link, struct link_thread *thread, struct opb_lane *lane,
          struct opb_message *request, struct opb_frame **response)
 {
-    enum opb_status status = opb_exchange(lane, request, link->serve, link->serve_context,
-                                          OPB_FOREVER, response);
+    enum opb_status status;
+
+    opb_lane_expect_prompt(lane); /* most SDK calls take microseconds */
+    status = opb_exchange(lane, request, link->serve, link->serve_context, OPB_FOREVER,
+                          response);
 
     thread->posted_bytes = 0; /* posts leave before a request */
     if (status != OPB_OK) {
