@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,9 +22,9 @@
 
 #define LARGE_RECV_BYTES ((size_t)1 << 30) /* recv() takes no more than 2 GiB at a time */
 
-/* Longer than a script takes from one SDK call to the next, shorter than a sleeping thread
- * takes to be woken on another core. */
-#define LINGER_NS 20000
+/* Longer than a script takes from one SDK call to the next and than most SDK calls take,
+ * about as long as a sleeping thread takes to be woken on another core. */
+#define LINGER_NS 50000
 
 static int64_t
 elapsed_ns(const struct timespec *begin, const struct timespec *end)
@@ -303,6 +304,7 @@ opb_lane_linger(struct opb_lane *lane)
         if (recv(lane->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN) {
             return; /* there is something; the next receive says what */
         }
+        (void)sched_yield(); /* the peer may be waiting for this very core */
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
     }
 }
