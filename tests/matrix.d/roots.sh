@@ -73,7 +73,7 @@ bootstrap() {
         script=/usr/share/debootstrap/scripts/sid # a release younger than this debootstrap
     fi
     say "debootstrap $suite (log: $root.log)"
-    if ! debootstrap --variant=minbase --include=ca-certificates "${options[@]}" \
+    if ! timeout 1200 debootstrap --variant=minbase --include=ca-certificates "${options[@]}" \
         "$suite" "$root" "$mirror" $script >"$root.log" 2>&1; then
         tail -n 20 "$root.log" "$root/debootstrap/debootstrap.log" 2>/dev/null
         return 1
