@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests/chaos looks at when the load has ended. Each function gives problems, in words."""
+
+import collections
+import os
+import re
+
+import dicom
+from server import command_line, descendants, wait_until
+from trouble import hosts_of
+
+
+def read_lines(server, name):
+    with open(os.path.join(server.directory, name), encoding='ascii') as f:
+        return [line.split() for line in f]
+
+
+def given_up(server, pattern):
+    """The instances that the log names as given up: they have ended two hosts."""
+    return set(re.findall(pattern, server.log()))
+
+
+def stored_instances(server, uploaders, senders):
+    """Nothing unmodified or refused is there; all that was called stored is there."""
+    problems = []
+    there = {}
+    for key in server.get('/instances').json():
+        data = server.get('/instances/%s/file' % key, timeout=60).content
+        there[key] = patient = str(dicom.read(data).PatientID)
+        if b'CHAOS^MODIFIED' not in data or b'CHAOS^ORIGINAL' in data:
+            problems.append('instance %s of %s is stored as it came' % (key, patient))
+        if patient.startswith('REFUSED'):
+            problems.append('instance %s is stored, but was refused' % patient)
+    patients = set(there.values())
+    for client in uploaders:
+        problems += ['instance %s was called stored, and is not there' % key
+                     for key in client.ids if key not in there]
+    for client in senders:
+        problems += ['C-STORE of %s was called Success, and it is not there' % patient
+                     for patient, is_success in client.patients.items()
+                     if is_success and patient not in patients]
+    return there, problems
+
+
+def events(server, there, uploaders):
+    """Every instance was announced at least once; in order, within what one host saw."""
+    problems = []
+    by_host = collections.defaultdict(list)
+    for host, key in read_lines(server, 'events'):
+        by_host[host].append(key)
+    seen = {key for keys in by_host.values() for key in keys}
+    lost = set(there) - seen - given_up(server, r'The event NEW_INSTANCE (\S+) \(.*two hosts')
+    problems += ['NEW_INSTANCE of %s was never delivered' % key for key in sorted(lost)]
+    for client in uploaders:
+        place = {key: number for number, key in enumerate(client.ids)}
+        for host, keys in by_host.items():
+            order = [place[key] for key in keys if key in place]
+            if order != sorted(order):
+                problems.append('host %s saw the events of %s in another order' % (host, client.name))
+    return {'events delivered': sum(map(len, by_host.values())), 'hosts that took events': len(by_host),
+            'events set aside': len(set(there) - seen - lost)}, problems
+
+
+def stored_callbacks(server, there):
+    """OnStoredInstance saw every instance, but those that the log gives up."""
+    seen = {key for (key,) in read_lines(server, 'stored')}
+    lost = set(there) - seen - given_up(server, r'on-stored-instance callback for (?:instance )?(\S+) '
+                                        r'(?:has ended two hosts|was not run)')
+    return ['OnStoredInstance of %s never ran' % key for key in sorted(lost)]
+
+
+def resources(server):
+    """Descriptors, threads and memory of Orthanc, and the processes below it."""
+    with open('/proc/%d/status' % server.pid, encoding='ascii', errors='replace') as f:
+        status = dict(line.split(':', 1) for line in f)
+    return {'descriptors': len(os.listdir('/proc/%d/fd' % server.pid)),
+            'threads': int(status['Threads']),
+            'memory in MB': int(status['VmRSS'].split()[0]) // 1024}
+
+
+LIMITS = {'descriptors': 24, 'threads': 8, 'memory in MB': 150} # how much more is no leak
+
+
+def settled(server, before):
+    """Resources are back at their base, and one host is left, alone."""
+    def is_back():
+        now = resources(server)
+        return now if all(now[key] <= before[key] + LIMITS[key] for key in now) else None
+
+    problems = []
+    try:
+        wait_until(is_back, 30, 'resources')
+    except AssertionError:
+        problems.append('before the load: %s; after it: %s' % (before, resources(server)))
+    supervisor = server.supervisor()
+
+    def living(): # a zombie here is a child that the script does not wait for
+        return [pid for pid, (_, state) in descendants(server.pid).items() if state != 'Z']
+
+    try:
+        wait_until(lambda: len(hosts_of(supervisor)) == 1 and len(living()) == 2, 10, 'processes')
+    except AssertionError:
+        problems.append('processes left: %s' % {pid: command_line(pid) for pid in living()})
+    return problems
