@@ -110,6 +110,13 @@ def movescu(server, *keys, aet='TESTER', target='TESTER', model='-S'):
     return _run(['movescu', '-v', model, '-aem', target] + _peer(server, aet) + arguments)
 
 
+def getscu(server, directory, *keys, aet='TESTER', model='-S', options=()):
+    """C-GET into a directory that exists; bit for bit as received."""
+    arguments = [item for key in keys for item in ('-k', key)]
+    return _run(['getscu', '-v', model, '+B', '-od', str(directory), *options] + _peer(server, aet)
+                + arguments)
+
+
 def dimse_status(result):
     """The last DIMSE status that a tool has printed, for instance 'Success'."""
     found = re.findall(r'Response \(([^)]*)\)', result.stdout)

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Plain SDK functions and methods: arguments, results, errors (contract 1.4, 2.1 to 2.4).
 
-Each row is Python text that runs in a REST callback under both plugins. The outcomes must
-be equal; a row with an expectation must also say exactly that, and a row with an approved
-difference says where the contract asks for it.
+Images, the HTTP client, DICOM and the rest have files of their own (test_images.py, ...).
 """
 
 import re
@@ -15,20 +13,8 @@ import dicom
 import probe
 from compare import Approved, assert_outcomes
 from conftest import PLUGINS
+from rows import INTERNAL, INVALID, RANGE, SCRIPT, bad, check, oe
 from server import OFFICIAL_VERSION
-
-
-def bad(count):
-    return "raise TypeError('Bad types for the arguments (%d arguments expected)',)" % count
-
-
-def oe(code, text):
-    return "raise OrthancException(%d, %r)" % (code, text)
-
-
-INTERNAL = oe(-1, 'Internal error')
-INVALID = "raise ValueError('Invalid object',)"
-RANGE = oe(3, 'Parameter out of range')
 
 # (code, expected outcome or None, approved difference or None)
 ARGUMENTS = [
@@ -394,10 +380,6 @@ orthanc.RegisterRestCallback('/_multipart', _multipart)
 def _status(output, uri, **r):
     output.SendHttpStatusCode(int(r['groups'][0]))
 orthanc.RegisterRestCallback('/_status/(.*)', _status)
-def _set(output, uri, **r):
-    _SPACE.update(eval(r['body'].decode()))
-    output.AnswerBuffer('ok', 'text/plain')
-orthanc.RegisterRestCallback('/_set', _set)
 '''
 
 
@@ -405,7 +387,7 @@ orthanc.RegisterRestCallback('/_set', _set)
 def servers(module_orthanc):
     """One server per plugin with the probe and the routes, shared by this module."""
     peers = {'friend': {'Url': 'http://127.0.0.1:1/', 'Speed': 'fast'}}
-    return {name: module_orthanc(name, script=probe.SCRIPT + ROUTES,
+    return {name: module_orthanc(name, script=SCRIPT + ROUTES,
                                  config={'OrthancPeers': peers}) for name in PLUGINS}
 
 
@@ -416,16 +398,6 @@ def with_dicom(servers):
         server.file = dicom.make_dicom('gray8', SOPInstanceUID='1.2.3.4.5.6')
         assert server.post('/_set', repr({'DICOM': server.file})).status_code == 200
     return servers
-
-
-def check(servers, rows):
-    table = {'%d: %s' % (index, row[0]): row[0] for index, row in enumerate(rows)}
-    keys = list(table)
-    outcomes = {name: probe.run(server, table) for name, server in servers.items()}
-    assert_outcomes(outcomes,
-                    {key: row[1] for key, row in zip(keys, rows) if row[1] is not None},
-                    {key: row[2] for key, row in zip(keys, rows)
-                     if len(row) > 2 and row[2] is not None})
 
 
 @pytest.mark.smoke
@@ -475,7 +447,7 @@ def test_names_newer_than_the_official_plugin_here(with_dicom):
 def test_stored_instances(orthanc):
     outcomes = {}
     for name in PLUGINS:
-        server = orthanc(name, script=probe.SCRIPT + ROUTES)
+        server = orthanc(name, script=SCRIPT + ROUTES)
         content = dicom.make_dicom('gray8', SOPInstanceUID='1.2.3.4.5.7')
         instance = server.upload(content)
         parents = server.get('/instances/' + instance + '/study').json()
