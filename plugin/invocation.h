@@ -67,6 +67,10 @@ void opb_check_size(struct opb_invocation *inv, uint64_t need, uint64_t have);
  * format fit in pitch. */
 void opb_check_image(struct opb_invocation *inv, OrthancPluginPixelFormat format,
                      uint32_t width, uint32_t height, uint32_t pitch, uint64_t have);
+/* False if an image has more bytes than 32 bits can tell: the core would compute its size
+ * modulo 2^32, and then read and write beyond what it has allocated. */
+bool opb_image_is_possible(OrthancPluginPixelFormat format, uint32_t width,
+                           uint32_t height);
 
 /* True if every argument was right and none is left over. */
 bool opb_invocation_ready(struct opb_invocation *inv);

@@ -223,6 +223,14 @@ opb_check_image(struct opb_invocation *inv, OrthancPluginPixelFormat format, uin
     }
 }
 
+bool
+opb_image_is_possible(OrthancPluginPixelFormat format, uint32_t width, uint32_t height)
+{
+    uint64_t pitch = (uint64_t)width * bytes_per_pixel(format);
+
+    return pitch <= UINT32_MAX && (height == 0 || pitch <= UINT32_MAX / height);
+}
+
 /* A RestOutput remembers that an answer was begun: no other may follow if the host dies. */
 static void
 mark_answers(struct opb_invocation *inv)

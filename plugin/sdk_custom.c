@@ -93,6 +93,25 @@ opb_custom_CheckVersion(struct opb_invocation *inv)
     }
 }
 
+/* The core adds one to the index, for the name of the program comes first, and compares
+ * with signed numbers: beyond 2^31 it reads what is not its own. -1 is that name. */
+void
+opb_custom_GetCommandLineArgument(struct opb_invocation *inv)
+{
+    OrthancPluginContext *context = opb_invocation_context(inv);
+    uint32_t index = opb_take_u32(inv);
+
+    if (!opb_invocation_ready(inv)) {
+        return;
+    }
+    if (index != UINT32_MAX &&
+        index >= OrthancPluginGetCommandLineArgumentsCount(context)) {
+        opb_give_string(inv, NULL);
+        return;
+    }
+    opb_give_string(inv, OrthancPluginGetCommandLineArgument(context, index));
+}
+
 void
 opb_custom_LookupDictionary(struct opb_invocation *inv)
 {
@@ -118,6 +137,44 @@ opb_custom_LookupDictionary(struct opb_invocation *inv)
     opb_pack_int(message, (int64_t)entry.vr);
     opb_pack_uint(message, entry.minMultiplicity);
     opb_pack_uint(message, entry.maxMultiplicity);
+}
+
+void
+opb_custom_CreateImage(struct opb_invocation *inv)
+{
+    OrthancPluginPixelFormat format = (OrthancPluginPixelFormat)opb_take_i32(inv);
+    uint32_t width = opb_take_u32(inv);
+    uint32_t height = opb_take_u32(inv);
+
+    if (!opb_invocation_ready(inv)) {
+        return;
+    }
+    if (!opb_image_is_possible(format, width, height)) {
+        opb_give_code(inv, OrthancPluginErrorCode_NotEnoughMemory);
+        return;
+    }
+    opb_give_object(
+        inv, OPB_CLASS_Image,
+        OrthancPluginCreateImage(opb_invocation_context(inv), format, width, height));
+}
+
+void
+opb_custom_Image_ConvertPixelFormat(struct opb_invocation *inv)
+{
+    OrthancPluginContext *context = opb_invocation_context(inv);
+    const OrthancPluginImage *image = opb_take_object(inv, OPB_CLASS_Image, false);
+    OrthancPluginPixelFormat format = (OrthancPluginPixelFormat)opb_take_i32(inv);
+
+    if (!opb_invocation_ready(inv)) {
+        return;
+    }
+    if (!opb_image_is_possible(format, OrthancPluginGetImageWidth(context, image),
+                               OrthancPluginGetImageHeight(context, image))) {
+        opb_give_code(inv, OrthancPluginErrorCode_NotEnoughMemory);
+        return;
+    }
+    opb_give_object(inv, OPB_CLASS_Image,
+                    OrthancPluginConvertPixelFormat(context, image, format));
 }
 
 static void
@@ -160,7 +217,9 @@ opb_custom_CreateImageFromBuffer(struct opb_invocation *inv)
                        "pitch");
         return;
     }
-    image = OrthancPluginCreateImage(context, format, width, height);
+    image = opb_image_is_possible(format, width, height)
+                ? OrthancPluginCreateImage(context, format, width, height)
+                : NULL;
     if (image == NULL) {
         opb_give_fault(inv, OPB_FAULT_VALUE, 0, "Cannot create the image");
         return;

@@ -60,6 +60,12 @@ CUSTOM: dict[str, Custom] = {
         docstring="Generated from C function OrthancPluginCheckVersion()",
         doc="Whether this server suits the plugin: always 1, since the plugin adapts to it. CheckVersionAdvanced asks for a version.",
     ),
+    "CreateImage": Custom(
+        "CreateImage",
+        (_p("format", "e", "PixelFormat"), _p("width", "u"), _p("height", "u")),
+        Result("O", "Image"),
+        docstring="Generated from C function OrthancPluginCreateImage()",
+    ),
     "CreateImageFromBuffer": Custom(
         "CreateImageAccessor",
         (
@@ -90,6 +96,12 @@ CUSTOM: dict[str, Custom] = {
         _BYTES_OR_NONE,
         custom_host=True,
         type_error=_BAD,
+    ),
+    "GetCommandLineArgument": Custom(
+        "GetCommandLineArgument",
+        (_p("argument", "u"),),
+        Result("s"),
+        docstring="Generated from C function OrthancPluginGetCommandLineArgument()",
     ),
     "GetKeyValue": Custom(
         "GetKeyValue",
@@ -149,6 +161,12 @@ CUSTOM: dict[str, Custom] = {
         Result("i"),
         type_error="Index is missing",
         doc="Get the group of one tag in a C-Find query. A bad index raises ValueError.",
+    ),
+    "Image.ConvertPixelFormat": Custom(
+        "ConvertPixelFormat",
+        (_p("targetFormat", "e", "PixelFormat"),),
+        Result("O", "Image"),
+        docstring="Generated from C function OrthancPluginConvertPixelFormat()",
     ),
     "Image.GetImageBuffer": Custom(
         "GetImageBuffer",

@@ -23,6 +23,7 @@
 #include "protocol/words.h"
 #include "worker/module/model.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@
 
 #define MAX_CONNECTIONS 256u
 #define CHANGE_METHOD   3u
+#define FIRST_HANDLE    1000000u /* of results; tests choose lower ones themselves */
 
 struct connection {
     struct opb_fake_node *node;
@@ -50,7 +52,10 @@ struct opb_fake_node {
     struct opb_thread *acceptor;
     struct connection connections[MAX_CONNECTIONS];
     unsigned int live, most;
-    uint64_t next_handle;
+    bool is_newest;
+    bool *is_live;           /* by handle, from FIRST_HANDLE on */
+    unsigned int made, left; /* results, and those not released yet */
+    bool is_confused;        /* told to release what it does not have */
     char *lines;
     size_t lines_bytes;
     struct opb_node_info *info; /* a copy of the tables, for names */
@@ -82,6 +87,61 @@ opb_fake_node_take(struct opb_fake_node *node)
     node->lines_bytes = 0;
     (void)pthread_mutex_unlock(&node->lock);
     return lines;
+}
+
+static uint64_t
+make_object(struct opb_fake_node *node)
+{
+    uint64_t handle;
+
+    (void)pthread_mutex_lock(&node->lock);
+    node->is_live = realloc(node->is_live, (node->made + 1) * sizeof(*node->is_live));
+    assert_non_null(node->is_live);
+    node->is_live[node->made] = true;
+    handle = FIRST_HANDLE + node->made++;
+    node->left++;
+    (void)pthread_mutex_unlock(&node->lock);
+    return handle;
+}
+
+static void
+release_object(struct opb_fake_node *node, uint64_t handle)
+{
+    if (handle < FIRST_HANDLE) {
+        return; /* of the test */
+    }
+    handle -= FIRST_HANDLE;
+    (void)pthread_mutex_lock(&node->lock);
+    if (handle < node->made && node->is_live[handle]) {
+        node->is_live[handle] = false;
+        node->left--;
+    }
+    else {
+        node->is_confused = true;
+    }
+    (void)pthread_mutex_unlock(&node->lock);
+}
+
+unsigned int
+opb_fake_node_made(struct opb_fake_node *node)
+{
+    unsigned int made;
+
+    (void)pthread_mutex_lock(&node->lock);
+    made = node->made;
+    (void)pthread_mutex_unlock(&node->lock);
+    return made;
+}
+
+unsigned int
+opb_fake_node_live(struct opb_fake_node *node)
+{
+    unsigned int left;
+
+    (void)pthread_mutex_lock(&node->lock);
+    left = node->is_confused ? UINT_MAX : node->left;
+    (void)pthread_mutex_unlock(&node->lock);
+    return left;
 }
 
 struct description {
@@ -209,8 +269,8 @@ describe_call(struct description *out, const struct opb_node_function *function,
 
 /* _Register and _Release, which have no signature. */
 static void
-describe_special(struct description *out, const struct opb_node_function *function,
-                 struct opb_frame *frame)
+describe_special(struct opb_fake_node *node, struct description *out,
+                 const struct opb_node_function *function, struct opb_frame *frame)
 {
     struct opb_reader reader;
 
@@ -220,7 +280,7 @@ describe_special(struct description *out, const struct opb_node_function *functi
         const char *kind = opb_read_cstr(&reader, false);
         const char *pattern = opb_read_cstr(&reader, true);
 
-        add(out, "_Register(%s, %s, %llu)", kind, pattern == NULL ? "nil" : pattern,
+        add(out, "_Register(%s, %.1000s, %llu)", kind, pattern == NULL ? "nil" : pattern,
             (unsigned long long)opb_read_uint(&reader, UINT32_MAX));
         (void)snprintf(out->order, sizeof(out->order), "%s",
                        pattern == NULL ? "" : pattern);
@@ -228,7 +288,7 @@ describe_special(struct description *out, const struct opb_node_function *functi
     }
     add(out, "_Release(%u)", reader.left);
     while (reader.left > 0) {
-        (void)opb_read_uint(&reader, UINT64_MAX);
+        release_object(node, opb_read_uint(&reader, UINT64_MAX));
     }
     assert_int_equal(opb_reader_finish(&reader), OPB_OK);
 }
@@ -272,9 +332,7 @@ pack_result(struct opb_fake_node *node, struct opb_message *message, const char 
         opb_pack_bool(message, true);
         return;
     case 'O':
-        (void)pthread_mutex_lock(&node->lock);
-        opb_pack_uint(message, ++node->next_handle);
-        (void)pthread_mutex_unlock(&node->lock);
+        opb_pack_uint(message, make_object(node));
         return;
     case 'x':
         if (strncmp(call->text, "LookupDictionary", 16) == 0) {
@@ -282,6 +340,12 @@ pack_result(struct opb_fake_node *node, struct opb_message *message, const char 
             for (size_t i = 0; i < 5; i++) {
                 opb_pack_int(message, dictionary[i]);
             }
+            return;
+        }
+        if (strncmp(call->text, "SetStableStatus", 15) == 0) {
+            opb_pack_array(message, 2);
+            opb_pack_int(message, 0);
+            opb_pack_int(message, 1);
             return;
         }
         break;
@@ -340,7 +404,7 @@ serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
     }
     function = &info->functions[opb_frame_method(frame)];
     if (function->name[0] == '_') {
-        describe_special(&call, function, frame);
+        describe_special(connection->node, &call, function, frame);
     }
     else {
         describe_call(&call, function, frame);
@@ -536,8 +600,8 @@ opb_fake_node_info(const struct opb_fake_node *node)
     uint32_t used = 0;
 
     assert_non_null(info);
-    info->version = 1010001;
-    info->version_text = strdup("1.10.1");
+    info->version = node->is_newest ? UINT32_MAX : 1010001;
+    info->version_text = strdup(node->is_newest ? "mainline" : "1.10.1");
     info->node = strdup("fake");
     info->node_socket = strdup(node->path);
     info->host = 5;
@@ -569,7 +633,7 @@ opb_fake_node_info(const struct opb_fake_node *node)
 }
 
 struct opb_fake_node *
-opb_fake_node_start(void)
+opb_fake_node_start(bool is_newest)
 {
     struct opb_fake_node *node = calloc(1, sizeof(*node));
 
@@ -580,7 +644,7 @@ opb_fake_node_start(void)
     (void)snprintf(node->path, sizeof(node->path), "%s/node.sock", node->directory);
     assert_int_equal(opb_socket_listen(&node->listen_fd, node->path, 0600, 128), OPB_OK);
     opb_make_pair(node->stop_pair);
-    node->next_handle = 1000;
+    node->is_newest = is_newest;
     node->info = opb_fake_node_info(node);
     node->acceptor = opb_thread_start(accept_forever, node);
     return node;
@@ -599,6 +663,7 @@ opb_fake_node_stop(struct opb_fake_node *node)
     (void)rmdir(node->directory);
     opb_node_info_free(node->info);
     (void)pthread_mutex_destroy(&node->lock);
+    free(node->is_live);
     free(node->lines);
     free(node);
 }

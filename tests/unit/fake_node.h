@@ -15,8 +15,9 @@
 
 struct opb_fake_node;
 
-/* Listens on a socket in a new directory. */
-struct opb_fake_node *opb_fake_node_start(void);
+/* Listens on a socket in a new directory. Says that it is Orthanc 1.10.1, or is_newest: one
+ * that has everything. */
+struct opb_fake_node *opb_fake_node_start(bool is_newest);
 void opb_fake_node_stop(struct opb_fake_node *node);
 
 /* Gives what this node would say in Load. */
@@ -29,6 +30,11 @@ void opb_fake_node_serve(struct opb_fake_node *node, int fd);
 void opb_fake_node_drop(struct opb_fake_node *node);
 /* The most connections that there were at the same time. */
 unsigned int opb_fake_node_most_connections(struct opb_fake_node *node);
+
+/* How many objects it has made as results, and how many of them are not released yet;
+ * UINT_MAX once it was told to release one that it does not have. */
+unsigned int opb_fake_node_made(struct opb_fake_node *node);
+unsigned int opb_fake_node_live(struct opb_fake_node *node);
 
 /* Gives the lines written since the last call, in malloc'ed memory, each with its newline.
  */

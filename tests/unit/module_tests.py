@@ -10,6 +10,7 @@ import array
 import copy
 import enum
 import gc
+import importlib
 import inspect
 import os
 import pickle
@@ -83,10 +84,10 @@ def settle():
     fake_node.take()
 
 
-def run(name):
+def run(name, file):
     settle()
     try:
-        globals()[name]()
+        getattr(importlib.import_module(file), name)()
     finally:
         fake_node.verbose(False)
         fake_node.clear()

@@ -473,6 +473,94 @@ image_from_a_buffer_of_the_wrong_size_is_refused(void **state)
     expect_fault(*state, OPB_FAULT_VALUE, 0, "Cannot create the image");
 }
 
+/* The size of the image that GetImageWidth and GetImageHeight tell. */
+static OrthancPluginErrorCode
+image_of_65536(const void *params)
+{
+    *((const _OrthancPluginGetImageInfo *)params)->resultUint32 = 65536;
+    return OrthancPluginErrorCode_Success;
+}
+
+static void
+expect_no_image(struct fixture *fixture, OrthancPluginPixelFormat format, uint32_t width,
+                uint32_t height)
+{
+    begin(fixture, "CreateImage", 3);
+    opb_pack_int(fixture->message, (int64_t)format);
+    opb_pack_uint(fixture->message, width);
+    opb_pack_uint(fixture->message, height);
+    expect_fault(fixture, OPB_FAULT_ORTHANC, 4, "error 4");
+}
+
+/* The core computes sizes with 32 bits, and would allocate what is left of them. */
+static void
+images_of_more_than_32_bits_never_reach_the_core(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t handle;
+
+    serve_images();
+    fake_on(_OrthancPluginService_GetImageWidth, image_of_65536);
+    fake_on(_OrthancPluginService_GetImageHeight, image_of_65536);
+    fake_on(_OrthancPluginService_ConvertPixelFormat, nothing);
+    expect_no_image(fixture, OrthancPluginPixelFormat_Grayscale8, UINT32_MAX, UINT32_MAX);
+    expect_no_image(fixture, OrthancPluginPixelFormat_Grayscale8, 65536, 65536);
+    expect_no_image(fixture, OrthancPluginPixelFormat_RGB24, 0x80000000u, 0);
+    begin(fixture, "CreateImageFromBuffer", 5);
+    opb_pack_int(fixture->message, OrthancPluginPixelFormat_Grayscale8);
+    opb_pack_uint(fixture->message, 65537);
+    opb_pack_uint(fixture->message, 65536);
+    opb_pack_uint(fixture->message, 0);
+    opb_pack_bytes(fixture->message, "", 0);
+    expect_fault(fixture, OPB_FAULT_VALUE, 0, "Cannot create the image");
+    assert_int_equal(fake_calls(_OrthancPluginService_CreateImage), 0);
+
+    begin(fixture, "CreateImage", 3);
+    opb_pack_int(fixture->message, OrthancPluginPixelFormat_Grayscale8);
+    opb_pack_uint(fixture->message, 65536);
+    opb_pack_uint(fixture->message, 65535);
+    handle = expect_uint(fixture);
+    begin(fixture, "Image.ConvertPixelFormat", 2);
+    opb_pack_uint(fixture->message, handle);
+    opb_pack_int(fixture->message, OrthancPluginPixelFormat_Grayscale16);
+    expect_fault(fixture, OPB_FAULT_ORTHANC, 4, "error 4");
+    assert_int_equal(fake_calls(_OrthancPluginService_ConvertPixelFormat), 0);
+}
+
+static OrthancPluginErrorCode
+three_arguments(const void *params)
+{
+    *((const _OrthancPluginReturnSingleValue *)params)->resultUint32 = 3;
+    return OrthancPluginErrorCode_Success;
+}
+
+static OrthancPluginErrorCode
+no_argument(const void *params)
+{
+    (void)params;
+    return OrthancPluginErrorCode_ParameterOutOfRange;
+}
+
+static void
+arguments_of_the_command_line_that_are_none_never_reach_the_core(void **state)
+{
+    static const uint32_t indices[] = {3, 1000, INT32_MAX, 0x80000000u, UINT32_MAX - 1};
+    struct fixture *fixture = *state;
+
+    fake_on(_OrthancPluginService_GetCommandLineArgumentsCount, three_arguments);
+    fake_on(_OrthancPluginService_GetCommandLineArgument, no_argument);
+    for (size_t i = 0; i < sizeof(indices) / sizeof(indices[0]); i++) {
+        begin(fixture, "GetCommandLineArgument", 1);
+        opb_pack_uint(fixture->message, indices[i]);
+        expect_fault(fixture, OPB_FAULT_ORTHANC, -1, "error -1");
+    }
+    assert_int_equal(fake_calls(_OrthancPluginService_GetCommandLineArgument), 0);
+    begin(fixture, "GetCommandLineArgument", 1); /* -1: the name of the program */
+    opb_pack_uint(fixture->message, UINT32_MAX);
+    expect_fault(fixture, OPB_FAULT_ORTHANC, -1, "error -1");
+    assert_int_equal(fake_calls(_OrthancPluginService_GetCommandLineArgument), 1);
+}
+
 static void
 pack_png(struct fixture *fixture, uint32_t width, uint32_t height, uint32_t pitch,
          size_t size)
@@ -706,6 +794,8 @@ main(void)
         INVOCATION_TEST(null_text_is_an_internal_error_or_none),
         INVOCATION_TEST(image_from_a_buffer_has_zeros_where_the_buffer_has_nothing),
         INVOCATION_TEST(image_from_a_buffer_of_the_wrong_size_is_refused),
+        INVOCATION_TEST(arguments_of_the_command_line_that_are_none_never_reach_the_core),
+        INVOCATION_TEST(images_of_more_than_32_bits_never_reach_the_core),
         INVOCATION_TEST(sizes_that_do_not_fit_never_reach_the_core),
         INVOCATION_TEST(forged_handles_never_reach_the_core),
         INVOCATION_TEST(dictionary_entry_is_five_numbers),

@@ -3,7 +3,9 @@
  *
  * Here:      an interpreter with the module and a module fake_node, through which the
  *            tests in module_tests.py see and steer the node's side.
- * Elsewhere: the node (fake_node.c), the checks themselves (module_tests.py).
+ * Elsewhere: the node (fake_node.c), the checks themselves (module_tests.py, and
+ *            module_hostile_tests.py, which run if the argument is "hostile": then the node
+ *            is one that has everything).
  */
 #include <Python.h>
 
@@ -19,7 +21,8 @@
 
 static struct opb_fake_node *node;
 static struct opb_link *test_link;
-static PyObject *tests; /* owned: module_tests */
+static PyObject *tests;                   /* owned: module_tests */
+static const char *file = "module_tests"; /* with the functions that are run */
 
 /* Calls from the node: Change(text) to what the script registered. */
 static enum opb_status
@@ -113,6 +116,32 @@ fake_most(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLong(opb_fake_node_most_connections(node));
 }
 
+/* made() and live(): objects that the node gave as results, and those that it still has. */
+static PyObject *
+fake_made(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyLong_FromUnsignedLong(opb_fake_node_made(node));
+}
+
+static PyObject *
+fake_live(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyLong_FromUnsignedLong(opb_fake_node_live(node));
+}
+
+/* version(): what it says that it is. */
+static PyObject *
+fake_version(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyUnicode_FromString(opb_link_info(test_link)->version_text);
+}
+
 /* new(class, handle, owned) and end(object): as for the argument of a callback. */
 static PyObject *
 fake_new(PyObject *self, PyObject *args)
@@ -185,6 +214,9 @@ static PyMethodDef fake_functions[] = {
     {"drop", fake_drop, METH_NOARGS, NULL},
     {"path", fake_path, METH_NOARGS, NULL},
     {"most", fake_most, METH_NOARGS, NULL},
+    {"made", fake_made, METH_NOARGS, NULL},
+    {"live", fake_live, METH_NOARGS, NULL},
+    {"version", fake_version, METH_NOARGS, NULL},
     {"new", fake_new, METH_VARARGS, NULL},
     {"end", fake_end, METH_O, NULL},
     {"verbose", fake_verbose, METH_O, NULL},
@@ -207,14 +239,14 @@ init_fake_node(void)
     return PyModule_Create(&fake_definition);
 }
 
-/* Runs a function of module_tests.py; an exception there is a failure here. */
+/* Runs a function of the file; an exception there is a failure here. */
 static void
 run(const char *name)
 {
     PyObject *result;
 
     PyErr_Clear();
-    result = PyObject_CallMethod(tests, "run", "s", name);
+    result = PyObject_CallMethod(tests, "run", "ss", name, file);
     if (result == NULL) {
         PyErr_Print();
         fail_msg("%s raised", name);
@@ -265,6 +297,13 @@ PYTHON_TEST(verbose_tells_each_call)
 PYTHON_TEST(a_fork_child_is_not_connected_and_leaves_the_parent_alone)
 PYTHON_TEST(forks_among_busy_threads_do_not_hang)
 PYTHON_TEST(a_second_import_gives_the_same_types)
+
+PYTHON_TEST(the_model_is_what_the_module_has)
+PYTHON_TEST(no_arguments_break_a_function)
+PYTHON_TEST(no_arguments_break_a_method)
+PYTHON_TEST(no_arguments_break_a_method_inside_a_call)
+PYTHON_TEST(objects_are_not_forged_and_do_not_outlive_their_call)
+PYTHON_TEST(every_object_that_was_made_is_released)
 
 static void
 start_python(void)
@@ -319,8 +358,16 @@ warm_up(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
+    static const struct CMUnitTest hostile[] = {
+        OPB_TEST(the_model_is_what_the_module_has),
+        OPB_TEST(no_arguments_break_a_function),
+        OPB_TEST(no_arguments_break_a_method),
+        OPB_TEST(no_arguments_break_a_method_inside_a_call),
+        OPB_TEST(objects_are_not_forged_and_do_not_outlive_their_call),
+        OPB_TEST(every_object_that_was_made_is_released),
+    };
     static const struct CMUnitTest all[] = {
         OPB_TEST(the_module_looks_as_the_contract_says),
         OPB_TEST(a_name_that_is_missing_says_which_version_has_it),
@@ -359,14 +406,16 @@ main(void)
         OPB_TEST(forks_among_busy_threads_do_not_hang),
         OPB_TEST(a_second_import_gives_the_same_types),
     };
+    bool is_hostile = argc > 1 && strcmp(argv[1], "hostile") == 0;
     int result;
 
-    node = opb_fake_node_start();
+    file = is_hostile ? "module_hostile_tests" : file;
+    node = opb_fake_node_start(is_hostile);
     start_python();
     start_link();
     import_tests();
     warm_up();
-    result = OPB_RUN(all);
+    result = is_hostile ? OPB_RUN(hostile) : OPB_RUN(all);
     Py_CLEAR(tests);
     if (Py_FinalizeEx() != 0) {
         result = 1;

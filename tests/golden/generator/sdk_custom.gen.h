@@ -14,5 +14,9 @@ void opb_custom__Register(struct opb_invocation *inv);
 void opb_custom__Release(struct opb_invocation *inv);
 #define OPB_SDK_HAS_DicomInstance_GetInstanceData 1
 void opb_custom_DicomInstance_GetInstanceData(struct opb_invocation *inv);
+#define OPB_SDK_HAS_GetCommandLineArgument 1
+void opb_custom_GetCommandLineArgument(struct opb_invocation *inv);
+#define OPB_SDK_HAS_Image_ConvertPixelFormat 1
+void opb_custom_Image_ConvertPixelFormat(struct opb_invocation *inv);
 
 #endif

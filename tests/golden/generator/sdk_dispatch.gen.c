@@ -80,17 +80,6 @@ run_FindMatcher_IsMatch(struct opb_invocation *inv)
 }
 
 static void
-run_GetCommandLineArgument(struct opb_invocation *inv)
-{
-    uint32_t argument = opb_take_u32(inv);
-
-    if (!opb_invocation_ready(inv)) {
-        return;
-    }
-    opb_give_string(inv, OrthancPluginGetCommandLineArgument(opb_invocation_context(inv), argument));
-}
-
-static void
 run_GetFontName(struct opb_invocation *inv)
 {
     uint32_t fontIndex = opb_take_u32(inv);
@@ -120,19 +109,6 @@ run_HugeHash(struct opb_invocation *inv)
         return;
     }
     opb_give_string(inv, OrthancPluginHugeHash(opb_invocation_context(inv), data, data_size));
-}
-
-static void
-run_Image_ConvertPixelFormat(struct opb_invocation *inv)
-{
-    const OrthancPluginImage *receiver = opb_take_object(inv, OPB_CLASS_Image, false);
-    OrthancPluginPixelFormat targetFormat = (OrthancPluginPixelFormat)opb_take_i32(inv);
-
-    if (!opb_invocation_ready(inv)) {
-        return;
-    }
-    opb_give_object(inv, OPB_CLASS_Image,
-        OrthancPluginConvertPixelFormat(opb_invocation_context(inv), receiver, targetFormat));
 }
 
 static void
@@ -274,11 +250,11 @@ const struct opb_sdk_function opb_sdk_functions[] = {
     {"DicomInstance.GetInstanceData", "ODicomInstance;:b", 0, 0, opb_custom_DicomInstance_GetInstanceData},
     {"DicomInstance.GetInstanceSize", "ODicomInstance;:i", 0, 0, run_DicomInstance_GetInstanceSize},
     {"FindMatcher.IsMatch", "OFindMatcher;b:i", 1002000, 0, run_FindMatcher_IsMatch},
-    {"GetCommandLineArgument", "u:s", 0, OPB_SDK_PROTECTED, run_GetCommandLineArgument},
+    {"GetCommandLineArgument", "u:s", 0, OPB_SDK_PROTECTED, opb_custom_GetCommandLineArgument},
     {"GetFontName", "u:z", 0, 0, run_GetFontName},
     {"GetFontsCount", ":i", 0, 0, run_GetFontsCount},
     {"HugeHash", "b:s", 0, 0, run_HugeHash},
-    {"Image.ConvertPixelFormat", "OImage;e:OImage;", 1099000, 0, run_Image_ConvertPixelFormat},
+    {"Image.ConvertPixelFormat", "OImage;e:OImage;", 1099000, 0, opb_custom_Image_ConvertPixelFormat},
     {"Image.GetImagePixelFormat", "OImage;:i", 1099000, 0, run_Image_GetImagePixelFormat},
     {"LogWarning", "s:v", 0, 0, run_LogWarning},
     {"Numbers", "iilchuUfe:E", 1099002, 0, run_Numbers},
