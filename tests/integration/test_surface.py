@@ -54,6 +54,22 @@ def _dump():
         found[name] = entry
     return found
 
+def _properties():
+    """What of types is not in _dump(), without what Python itself changes as it likes."""
+    flags = {1 << 8: 'immutable type', 1 << 9: 'heap type', 1 << 10: 'base type', 1 << 14: 'collected'}
+    types = {n: t for n, t in vars(orthanc).items() if isinstance(t, type) and n[0] != '_'}
+    return {'module': {'vars()': sorted(vars(orthanc)), 'dir()': dir(orthanc)},
+            'enumerations': [n for n, t in types.items() if 'enumeration' in (t.__doc__ or '')],
+            'types': {n: {'vars()': sorted(vars(t)), 'dir()': dir(t),
+                          'public': [m for m in vars(t) if not m.startswith('_')],
+                          'flags': [text for bit, text in flags.items() if t.__flags__ & bit],
+                          'words': t.__basicsize__ // 8}
+                      for n, t in types.items() if n != 'OrthancException'}}
+
+def _answer_properties(output, uri, **request):
+    output.AnswerBuffer(json.dumps(_properties()), 'application/json')
+orthanc.RegisterRestCallback('/_properties', _answer_properties)
+
 def _answer_dump(output, uri, **request):
     output.AnswerBuffer(json.dumps(_dump()), 'application/json')
 orthanc.RegisterRestCallback('/_dump', _answer_dump)
@@ -151,36 +167,79 @@ def names_of(dump):
     return found
 
 
-def expected_from(official):
-    """What ours must show of the names that the official plugin has, too: the same, but for the
-    documentation of custom code in 4.0 (contract 1.3 and 1.5)."""
-    expected = {name: dict(entry) for name, entry in official.items()}
-    if OFFICIAL_VERSION >= (5, 0):
-        return expected
-    for name, entry in expected.items():
-        if entry['kind'] == 'function' and CUSTOM.fullmatch(name):
-            entry['doc'] = 'Implemented in C++ function %s()' % name
-        if name == 'CreateDicom':                                       # custom in 4.0 only
-            entry['doc'] = 'Generated from C function OrthancPluginCreateDicom()'
-        for method, row in entry.get('methods', {}).items():
-            if method in ('GetFindQueryTagGroup', 'GetFindQueryTagElement', 'GetInstanceData',
-                          'GetImageBuffer'):
-                row[2] = 'Implemented in C++ function %s()' % method
-    return expected
+def table(heading):
+    """The rows of docs/compatibility.md below a heading, for the official plugin here, as lists
+    of their cells before the versions."""
+    path = os.path.join(REPOSITORY, 'docs', 'compatibility.md')
+    with open(path, encoding='utf-8') as f:
+        section = f.read().partition('\n## %s\n' % heading)[2].partition('\n## ')[0]
+    head, _, *rows = [[cell.strip() for cell in line.strip('|').split('|')]
+                      for line in section.splitlines() if line.startswith('|')]
+    versions = [cell.partition(' on ')[0] for cell in head]
+    version = '%d.%d' % OFFICIAL_VERSION[:2]
+    assert version in versions, 'docs/compatibility.md has no column for version ' + version
+    first = min(index for index, cell in enumerate(head) if ' on ' in cell)
+    for row in rows:
+        assert len(row) == len(head) and row[-1], row
+        assert set(row[first:-1]) <= {'yes', ''} and 'yes' in row, row
+    return [row[:first] for row in rows if row[versions.index(version)] == 'yes']
 
 
-def differences(expected, ours):
-    for name, entry in expected.items():
+def quoted(cells):
+    """The names in `backquotes` in the first cell of the rows."""
+    found = [name for cell in cells for name in re.findall('`([^`]+)`', cell)]
+    assert len(found) == len(set(found)), 'twice in docs/compatibility.md: %s' % found
+    return set(found)
+
+
+def docstrings(dump):
+    found = {name: entry['doc'] for name, entry in dump.items()}
+    for name, entry in dump.items():
+        found.update({'%s.%s' % (name, n): row[2] for n, row in entry.get('methods', {}).items()})
+    return found
+
+
+def differences(official, ours):
+    """What differs of what both have, but for docstrings."""
+    for name, entry in official.items():
         for key, value in entry.items():
-            theirs, mine = value, ours[name].get(key)
-            if key in ('methods', 'values'):    # more of them is for the inventory to judge
-                for item, row in theirs.items():
-                    if mine.get(item) != row:
-                        yield '%s.%s: %s, official %s' % (name, item, mine.get(item), row)
-            elif key == 'doc' and name == 'CreateMemoryBuffer':
-                continue    # 1.5: removed in 4.3; ours is an alias of its own
-            elif mine != theirs:
-                yield '%s %s: %r, official %r' % (name, key, mine, theirs)
+            mine = ours[name].get(key)
+            if key == 'values':
+                mine = {n: v for n, v in mine.items() if n in value}
+            elif key == 'methods':
+                value = {n: row[:2] + row[3:] for n, row in value.items()}
+                mine = {n: row[:2] + row[3:] for n, row in mine.items() if n in value}
+            elif key == 'doc':
+                continue
+            if mine != value:
+                yield '%s %s: %r, official %r' % (name, key, mine, value)
+
+
+def properties(official, ours):
+    """{(of, property): {what is more of it here}}, and for classes from all of them."""
+    found = {}
+    for name, entry in official['types'].items():
+        kind = 'enumeration' if name in official['enumerations'] else 'class'
+        mine = ours['types'][name]
+        common = set(entry['public'])
+        for key in ('vars()', 'dir()'):
+            more = {n for n in mine[key] if n.startswith('_')} - set(entry[key])
+            fewer = set(entry[key]) - set(mine[key])
+            assert not fewer and common <= set(mine['public']), (name, fewer)
+            found.setdefault((kind, key), []).append(', '.join('`%s`' % n for n in sorted(more)))
+        flags = [flag for flag in mine['flags'] if flag not in entry['flags']]
+        assert set(entry['flags']) <= set(mine['flags']), (name, entry['flags'], mine['flags'])
+        found.setdefault((kind, '__flags__'), []).append(', '.join(flags))
+        words = mine['words'] - entry['words']
+        found.setdefault((kind, '__basicsize__'), []).append(
+            {0: '', 1: 'one word'}.get(words, '%d words' % words))
+    for key in ('vars()', 'dir()'):
+        more = {n for n in ours['module'][key] if n.startswith('_')} - set(official['module'][key])
+        assert not set(official['module'][key]) - set(ours['module'][key])
+        found['module', key] = [', '.join('`%s`' % n for n in sorted(more))]
+    for key, values in found.items():
+        assert len(set(values)) == 1, 'not alike: %s %s' % (key, sorted(set(values)))
+    return {key: values[0] for key, values in found.items() if values[0]}
 
 
 @pytest.fixture(scope='module')
@@ -192,14 +251,37 @@ def test_every_name_its_type_and_its_documentation(dumps):
     for dump in dumps.values():
         assert dump['RestApiGet']['self'] is True
         assert all(entry['plain'] for entry in dump.values() if entry['kind'] == 'class')
+    for name, text in docstrings(dumps['ours']).items() if 'ours' in dumps else ():
+        if CUSTOM.fullmatch(name):
+            assert text == 'Implemented in C++ function %s()' % name
     if 'official' in dumps:
         kinds = [entry['kind'] for entry in dumps['official'].values()]
         functions, classes, enumerations = COUNTS[OFFICIAL_VERSION]
         assert (kinds.count('function'), kinds.count('class')) == (functions, classes + enumerations)
     if len(dumps) == 2:
-        assert not names_of(dumps['official']) - names_of(dumps['ours'])
-        problems = list(differences(expected_from(dumps['official']), dumps['ours']))
+        problems = list(differences(dumps['official'], dumps['ours']))
         assert not problems, '\n'.join(problems)
+
+
+def test_the_differences_are_those_that_the_documentation_lists(dumps, servers):
+    """Neither more nor fewer: names, docstrings, properties of the module and its types."""
+    if len(dumps) < 2:
+        pytest.skip('OPB_TEST_PLUGINS leaves out what this compares with')
+    official, ours = names_of(dumps['official']), names_of(dumps['ours'])
+    assert not official - ours
+    listed = quoted(cells[0] for cells in table('Names that only this plugin has'))
+    # a type that is only here is listed by its own name, without those in it
+    found = {name for name in ours - official if name.partition('.')[0] not in (ours - official)
+             or '.' not in name}
+    assert found == listed
+
+    theirs, mine = docstrings(dumps['official']), docstrings(dumps['ours'])
+    assert {name for name in theirs if theirs[name] != mine[name]} == quoted(
+        cells[0] for cells in table('Docstrings'))
+
+    shown = {name: server.get('/_properties').json() for name, server in servers.items()}
+    assert properties(shown['official'], shown['ours']) == {
+        (of, name.strip('`')): more for of, name, more in table('Properties')}
 
 
 @pytest.mark.ours
