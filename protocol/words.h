@@ -26,12 +26,19 @@ enum opb_control_method {
      * SIGKILL. Answered when all have been reaped. */
     OPB_CONTROL_DETACH = 5,
     /* pool -> node, notification. [level uint (0 error, 1 warning, 2 info), text str] */
-    OPB_CONTROL_LOG = 6
+    OPB_CONTROL_LOG = 6,
+    /* node -> pool, notification. [host uint, reason str]: it does not answer in time. As
+     * REPLACE_HOST, after the Python stacks of all its threads were written to the log. */
+    OPB_CONTROL_HOST_HANGS = 10
 };
 
 /* supervisor -> host over the host's SOCK_SEQPACKET control socket: 1 byte kind
  * (enum opb_connection_kind, MAIN or CALL) with the lane's descriptor. The host
  * sends the welcome. End of file means: the pool is gone, end at once. */
+
+/* The same with this byte and the descriptor of a file: the host writes the Python stacks
+ * of all its threads to it, and a NUL as the end. */
+#define OPB_HOST_STACKS 0x53u
 
 /* Calls, node -> host. The node numbers them in Load; Load itself is always 0. */
 #define OPB_CALL_LOAD 0

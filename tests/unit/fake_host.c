@@ -9,6 +9,7 @@
 
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
+#include "protocol/words.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -191,6 +192,14 @@ take_lanes(int control_fd)
         if (status == OPB_GONE) {
             free(fd);
             return;
+        }
+        if (status == OPB_OK && *fd >= 0 && kind == OPB_HOST_STACKS) {
+            static const char stacks[] = "a stack\n  in two lines\n";
+
+            (void)!write(*fd, stacks, sizeof(stacks)); /* with the NUL at its end */
+            (void)close(*fd);
+            free(fd);
+            continue;
         }
         if (status != OPB_OK || *fd < 0 || bytes != 1 ||
             pthread_create(&thread, NULL, serve_lane, fd) != 0) {

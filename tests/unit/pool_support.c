@@ -340,14 +340,26 @@ pool_await_detached(struct pool *pool)
     }
 }
 
-void
-pool_replace_host(struct pool *pool, uint32_t host, const char *reason)
+static void
+send_about_host(struct pool *pool, uint32_t method, uint32_t host, const char *reason)
 {
-    opb_message_begin_notify(pool->message, OPB_CONTROL_REPLACE_HOST, 2);
+    opb_message_begin_notify(pool->message, method, 2);
     opb_pack_uint(pool->message, host);
     opb_pack_cstr(pool->message, reason);
     assert_int_equal(
         opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+}
+
+void
+pool_replace_host(struct pool *pool, uint32_t host, const char *reason)
+{
+    send_about_host(pool, OPB_CONTROL_REPLACE_HOST, host, reason);
+}
+
+void
+pool_host_hangs(struct pool *pool, uint32_t host, const char *reason)
+{
+    send_about_host(pool, OPB_CONTROL_HOST_HANGS, host, reason);
 }
 
 struct opb_lane *

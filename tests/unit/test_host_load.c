@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -368,6 +369,72 @@ forked_child_that_leaves_the_script_ends_quietly_for_the_node(void **state)
     assert_int_equal(test_host_wait(&host), 0);
 }
 
+/* Asks for the stacks; the text that came. */
+static void
+ask_stacks(char *out, size_t capacity)
+{
+    uint64_t until_ms = opb_clock_ms() + HOST_WAIT_MS;
+    int fd = memfd_create("stacks", MFD_CLOEXEC);
+    ssize_t bytes = 0;
+
+    assert_true(fd >= 0);
+    test_host_pass(&host, OPB_HOST_STACKS, fd);
+    do {
+        assert_true(opb_clock_ms() < until_ms);
+        bytes = pread(fd, out, capacity, 0);
+        assert_true(bytes >= 0 && (size_t)bytes < capacity);
+    } while (bytes == 0 || out[bytes - 1] != '\0');
+    (void)close(fd);
+}
+
+static void *
+call_first_route(void *lane)
+{
+    (void)test_host_rest(&host, lane, 0, "/hang", "GET", NULL, 0);
+    return NULL;
+}
+
+static void
+stacks_of_all_threads_are_told_while_one_keeps_the_gil(void **state)
+{
+    char text[65536];
+    struct opb_lane *lane;
+    pthread_t caller;
+
+    (void)state;
+    test_host_run(&host, "import ctypes, orthanc, signal, threading, time\n"
+                         "def bystander():\n"
+                         "    time.sleep(600)\n"
+                         "def hangs(output, uri, **request):\n"
+                         "    print('hanging')\n"
+                         "    ctypes.PyDLL(None).sleep(600)\n"
+                         "assert signal.getsignal(signal.SIGRTMAX) == signal.SIG_DFL\n"
+                         "orthanc.RegisterRestCallback('/hang', hangs)\n"
+                         "threading.Thread(target=bystander, daemon=True).start()\n");
+    lane = test_host_lane(&host);
+    assert_int_equal(pthread_create(&caller, NULL, call_first_route, lane), 0);
+    test_host_await_output(&host, "hanging\n");
+    ask_stacks(text, sizeof(text));
+    assert_non_null(strstr(text, "script.py\", line 6 in hangs"));
+    assert_non_null(strstr(text, "script.py\", line 3 in bystander"));
+    ask_stacks(text, sizeof(text));
+    assert_non_null(strstr(text, "in hangs"));
+    assert_int_equal(kill(host.pid, SIGKILL), 0);
+    assert_int_equal(pthread_join(caller, NULL), 0);
+    opb_lane_close(lane);
+}
+
+static void
+without_python_there_are_no_stacks_to_tell(void **state)
+{
+    char text[4096];
+
+    (void)state;
+    ask_stacks(text, sizeof(text));
+    assert_string_equal(text, "Python has not been started, or offers no stacks\n");
+    assert_true(test_host_is_running(&host));
+}
+
 #define HOST_TEST(function) cmocka_unit_test_setup_teardown(function, start, end)
 
 int
@@ -387,6 +454,8 @@ main(void)
         HOST_TEST(load_says_why_python_does_not_start),
         HOST_TEST(load_comes_once_and_must_make_sense),
         HOST_TEST(memory_usage_is_printed_every_second),
+        HOST_TEST(stacks_of_all_threads_are_told_while_one_keeps_the_gil),
+        HOST_TEST(without_python_there_are_no_stacks_to_tell),
         HOST_TEST(finalize_joins_threads_and_runs_atexit_with_a_node),
         HOST_TEST(host_survives_sigint_and_sigterm),
         HOST_TEST(host_survives_sigterm_before_load),

@@ -273,6 +273,72 @@ replace_host_kills_it_and_repeats_the_reason(void **state)
     pool_end(&pool);
 }
 
+static void
+a_host_that_hangs_tells_its_stacks_before_it_is_killed(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct host_news news;
+    char expected[128];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    pool_host_hangs(&pool, 77, "no such host");
+    pool_host_hangs(&pool, host.host, "was late");
+    pool_host_hangs(&pool, host.host, "was late again");
+    news = pool_news(&pool, OPB_CONTROL_LOG);
+    assert_int_equal(news.host, 0); /* an error */
+    (void)snprintf(
+        expected, sizeof(expected),
+        "Python stacks of the host (pid %d), the innermost call first:", (int)host.pid);
+    assert_string_equal(news.text, expected);
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_LOG).text, "a stack");
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_LOG).text, "  in two lines");
+    news = pool_news(&pool, OPB_CONTROL_HOST_DIED);
+    assert_int_equal(news.host, host.host);
+    assert_string_equal(news.text, "was late");
+    assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_STARTED).host, host.host + 1);
+    pool_end(&pool);
+}
+
+static void
+a_stopped_host_is_killed_without_its_stacks(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    char expected[128];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    assert_int_equal(kill(host.pid, SIGSTOP), 0);
+    pool_host_hangs(&pool, host.host, "was late");
+    (void)snprintf(expected, sizeof(expected),
+                   "The host (pid %d) did not tell its Python stacks: it is stopped by a "
+                   "signal or a debugger",
+                   (int)host.pid);
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_LOG).text, expected);
+    assert_string_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).text, "was late");
+    (void)pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    pool_end(&pool);
+}
+
+static void
+a_pool_that_ends_does_not_wait_for_stacks(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    assert_int_equal(kill(host.pid, SIGSTOP), 0);
+    pool_host_hangs(&pool, host.host, "was late");
+    pool_end(&pool);
+    process_await_end(host.pid);
+}
+
 /* Connects and greets without waiting for the welcome. */
 static struct opb_lane *
 greet(struct pool *pool, uint32_t host)
@@ -391,6 +457,9 @@ main(void)
         OPB_TEST(what_a_dead_host_started_is_killed_too),
         OPB_TEST(a_daemon_of_a_living_host_is_left_alone),
         OPB_TEST(replace_host_kills_it_and_repeats_the_reason),
+        OPB_TEST(a_host_that_hangs_tells_its_stacks_before_it_is_killed),
+        OPB_TEST(a_stopped_host_is_killed_without_its_stacks),
+        OPB_TEST(a_pool_that_ends_does_not_wait_for_stacks),
         OPB_TEST(a_stopped_host_takes_no_lanes_and_the_node_is_told_why),
         OPB_TEST(detach_waits_for_hosts_that_end_by_themselves),
         OPB_TEST(detach_ends_what_does_not_end_by_itself),

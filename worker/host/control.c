@@ -3,7 +3,7 @@
  *
  * Here:      one thread that takes descriptors and hands them on. It knows no Python, so
  *            that it sees the end of the pool whatever the script does with the GIL.
- * Elsewhere: what a lane is for (main_lane.c, lane_thread.c).
+ * Elsewhere: what a lane is for (main_lane.c, lane_thread.c), stacks (stacks.c).
  */
 #include "host.h"
 
@@ -69,6 +69,12 @@ dispatch(uint8_t kind, int *fd)
     }
     if (kind == OPB_CONNECTION_MAIN) {
         give_main_lane(fd);
+        return;
+    }
+    if (kind == OPB_HOST_STACKS) {
+        opb_stacks_write(*fd);
+        (void)close(*fd); /* the supervisor reads it */
+        *fd = -1;
         return;
     }
     if (kind == OPB_CONNECTION_CALL) {

@@ -66,6 +66,12 @@ OPB_MUST_CHECK enum opb_status opb_signals_settle(void);
  * thread has received; -1 without limit. */
 int opb_signals_poll_ms(void);
 
+/* stacks.c. GIL held, before the script. Prepares what follows. */
+void opb_stacks_begin(void);
+/* Writes the Python stacks of all threads to the file, and a NUL. Without the GIL, which a
+ * thread may hold for ever. */
+void opb_stacks_write(int fd);
+
 /* control.c. Takes *control_fd (a SOCK_SEQPACKET socket to the supervisor). When its peer
  * is gone the process ends. */
 OPB_MUST_CHECK enum opb_status opb_control_start(int *control_fd);

@@ -244,6 +244,7 @@ opb_script_import(const struct opb_node_info *info, enum opb_fault *fault, char 
     text[0] = '\0';
     *fault = OPB_FAULT_RAISED;
     warn_without_executable();
+    opb_stacks_begin();
     is_ready = split_path(info->script, &directory, &stem) && prepare_path(directory) &&
                opb_prelude_run(info) == OPB_OK && opb_signals_settle() == OPB_OK;
     if (is_ready) {

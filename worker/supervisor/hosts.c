@@ -177,6 +177,7 @@ opb_host_start(struct opb_slot *slot)
     host->node = node;
     host->slot = slot->index;
     host->started_ms = opb_clock_ms();
+    host->stacks_fd = -1;
     host->next = pool->hosts;
     pool->hosts = host;
     slot->host = host;
@@ -247,6 +248,7 @@ opb_host_died(struct opb_host *host, int wait_status)
     uint64_t now = opb_clock_ms();
     char reason[OPB_REASON_BYTES];
 
+    opb_stacks_end(host);
     describe_death(host, wait_status, reason, sizeof(reason));
     (void)close(host->control_fd);
     (void)close(host->exec_fd);

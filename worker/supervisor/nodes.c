@@ -409,8 +409,10 @@ serve_detach(struct opb_connection *connection, struct opb_frame *frame)
     return OPB_OK;
 }
 
+/* how: opb_host_replace or opb_stacks_ask. */
 static enum opb_status
-serve_replace_host(struct opb_connection *connection, struct opb_frame *frame)
+serve_replace_host(struct opb_connection *connection, struct opb_frame *frame,
+                   void (*how)(struct opb_host *host, const char *reason))
 {
     struct opb_node *node = connection->node;
     struct opb_reader reader;
@@ -427,7 +429,7 @@ serve_replace_host(struct opb_connection *connection, struct opb_frame *frame)
         struct opb_host *host = node->slots[i].host;
 
         if (host != NULL && host->id == id) {
-            opb_host_replace(host, reason);
+            how(host, reason);
         }
     }
     return OPB_OK; /* an unknown host has died meanwhile, and the node is being told */
@@ -450,7 +452,10 @@ opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
         return serve_detach(connection, frame);
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_REPLACE_HOST) {
-        return serve_replace_host(connection, frame);
+        return serve_replace_host(connection, frame, opb_host_replace);
+    }
+    if (type == OPB_NOTIFY && method == OPB_CONTROL_HOST_HANGS) {
+        return serve_replace_host(connection, frame, opb_stacks_ask);
     }
     if (type == OPB_REQUEST) {
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_UNAVAILABLE,

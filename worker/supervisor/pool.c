@@ -349,6 +349,9 @@ free_hosts(struct opb_host *host)
             (void)close(host->control_fd);
             (void)close(host->exec_fd);
         }
+        if (host->stacks_fd >= 0) {
+            (void)close(host->stacks_fd);
+        }
         free(host);
         host = next;
     }

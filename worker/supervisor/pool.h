@@ -40,7 +40,8 @@
 #define OPB_BACKOFF_FIRST_MS 100u
 #define OPB_BACKOFF_LAST_MS  5000u
 #define OPB_TERMINATE_MS     2000u /* between SIGTERM and SIGKILL, and after SIGKILL */
-#define OPB_SWEEP_MS         10u   /* between two looks for orphans */
+#define OPB_SWEEP_MS         10u   /* between two looks for orphans, and for stacks */
+#define OPB_STACKS_MS        2000u /* for a host to tell its Python stacks */
 #define OPB_MAX_GRACE_MS     3600000u
 #define OPB_REASON_BYTES     256u
 
@@ -98,6 +99,8 @@ struct opb_host {
     uint64_t started_ms;
     uint64_t sweep_until_ms;
     char reason[OPB_REASON_BYTES]; /* why we killed it; "" if we did not */
+    int stacks_fd;                 /* where it writes its Python stacks; -1: not asked */
+    uint64_t stacks_until_ms;
 };
 
 enum opb_node_state {
@@ -212,6 +215,13 @@ OPB_MUST_CHECK enum opb_status opb_host_pass(struct opb_host *host,
 struct opb_host *opb_host_find_pid(struct opb_pool *pool, pid_t pid);
 /* The process has been reaped: tells the node and begins to look for orphans. */
 void opb_host_died(struct opb_host *host, int wait_status);
+
+/* stacks.c. As opb_host_replace(), after its Python stacks went to the node's log. */
+void opb_stacks_ask(struct opb_host *host, const char *reason);
+/* Takes what has been answered; true while there is more to wait for. */
+bool opb_stacks_check(struct opb_pool *pool);
+/* The host has died: what it had written by then. */
+void opb_stacks_end(struct opb_host *host);
 
 /* reaper.c. Reaps every dead child; for SIGCHLD. */
 void opb_reap(struct opb_pool *pool);

@@ -162,6 +162,7 @@ opb_sweep_soon(struct opb_pool *pool, uint64_t delay_ms)
 void
 opb_sweep(struct opb_pool *pool)
 {
+    bool is_waiting = opb_stacks_check(pool);
     struct opb_host *next;
 
     for (struct opb_host *host = pool->dead; host != NULL; host = next) {
@@ -178,7 +179,7 @@ opb_sweep(struct opb_pool *pool)
         }
         bury(pool, host);
     }
-    if (pool->dead != NULL || pool->is_stopping) {
+    if (pool->dead != NULL || pool->is_stopping || is_waiting) {
         opb_sweep_soon(pool, OPB_SWEEP_MS);
     }
     opb_pool_check_stopped(pool);
