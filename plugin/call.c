@@ -13,6 +13,8 @@
 #include "handles.h"
 #include "invocation.h"
 #include "log.h"
+#include "policy.h"
+#include "pool.h"
 #include "stack.h"
 
 #include "protocol/sockets.h"
@@ -29,6 +31,7 @@ struct level {
     struct opb_session *session;
     struct opb_lane *lane;
     enum opb_call_index kind; /* OPB_CALL_COUNT: a service lane */
+    uint64_t deadline_ms;     /* nothing inside has longer */
     const struct level *outer;
 };
 
@@ -176,22 +179,37 @@ struct job {
     const struct opb_call_io *io;
     const char *what;
     uint64_t deadline_ms;
+    uint32_t timeout_ms; /* from when it runs; 0: none */
     char *text;
     size_t text_capacity;
     enum opb_outcome outcome;
 };
 
-/* Runs a job on its lane, and makes the lane the one of the thread meanwhile. */
+static uint64_t
+earlier(uint64_t a_ms, uint64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
+/* Runs a job on its lane, and makes the lane the one of the thread meanwhile. The time that
+ * it may take begins here: to wait for a host is another matter. */
 static void
 run_on_lane(struct job *job, char *text, size_t capacity)
 {
     struct level level = {
         .session = job->session, .lane = job->lane, .kind = job->kind, .outer = innermost};
 
+    if (job->timeout_ms != 0) {
+        job->deadline_ms = earlier(job->deadline_ms, opb_deadline_ms(job->timeout_ms));
+    }
+    level.deadline_ms = job->deadline_ms;
+    if (innermost != NULL && innermost->lane == job->lane) {
+        level.deadline_ms = earlier(level.deadline_ms, innermost->deadline_ms);
+    }
     innermost = &level;
     depth++;
     job->outcome =
-        exchange(job->session, job->lane, job->io, job->deadline_ms, text, capacity);
+        exchange(job->session, job->lane, job->io, level.deadline_ms, text, capacity);
     depth--;
     innermost = level.outer;
 }
@@ -216,9 +234,57 @@ log_lost(const struct job *job, const char *text)
     }
 }
 
+/* Its host is given up with it, whatever else runs there: nobody can tell what it would
+ * still do, and with which locks. */
+static void
+give_up(const struct job *job)
+{
+    long pid = (long)opb_session_pid(job->session);
+    char reason[TEXT_BYTES];
+
+    if (opb_clock_ms() < job->deadline_ms) {
+        opb_log_error("The %s has failed, since a callback inside of it, or around it, has "
+                      "not returned in time",
+                      job->what);
+    }
+    else if (job->timeout_ms != 0) {
+        opb_log_error("The %s has not returned within %g s (Python.CallTimeout): it has "
+                      "failed",
+                      job->what, job->timeout_ms / 1000.0);
+    }
+    else {
+        opb_log_error("The %s has not returned in time: it has failed", job->what);
+    }
+    if (opb_session_condemn(job->session)) {
+        opb_log_error("The host (pid %ld) is killed, and a new one started. Where its "
+                      "threads are follows",
+                      pid);
+        (void)snprintf(reason, sizeof(reason),
+                       "was killed, since the %s had not returned in time",
+                       job->what); /* cut if it does not fit */
+        opb_pool_host_hangs(job->session, reason);
+    }
+}
+
+/* No host was to be had: is there one that does not even take lanes? */
+static void
+give_up_mute(struct opb_node *node)
+{
+    struct opb_session *session = opb_session_mute(node);
+
+    if (session != NULL && opb_session_condemn(session)) {
+        opb_log_error("The host (pid %ld) takes no more calls: it is killed, and a new one "
+                      "started",
+                      (long)opb_session_pid(session));
+        opb_pool_host_hangs(session, "was killed, since it took no more calls");
+    }
+    opb_session_unref(session);
+}
+
 static void
 log_outcome(const struct job *job, const char *text)
 {
+    opb_policy_count_outcome(job->node, job->outcome);
     switch (job->outcome) {
     case OPB_CALL_DONE:
     case OPB_CALL_RAISED: /* the host has logged the traceback */
@@ -234,14 +300,13 @@ log_outcome(const struct job *job, const char *text)
         log_lost(job, text);
         break;
     case OPB_CALL_LATE:
-        opb_log_error(
-            "The %s has not returned in time; its result, if one comes, is ignored",
-            job->what);
+        give_up(job);
         break;
     case OPB_CALL_NO_HOST:
         opb_log_error("The %s was not run: no host was ready within Python.QueueTimeout. "
                       "Earlier lines say why the last one ended",
                       job->what);
+        give_up_mute(job->node);
         break;
     }
 }
@@ -286,7 +351,7 @@ run_top_level(void *argument)
 
     text[0] = '\0';
     status = opb_lane_acquire(job->node, &job->session, &job->lane,
-                              queue_ms < job->deadline_ms ? queue_ms : job->deadline_ms);
+                              earlier(queue_ms, job->deadline_ms));
     if (status != OPB_OK) {
         job->outcome = status == OPB_NO_MEMORY ? OPB_CALL_FAILED : OPB_CALL_NO_HOST;
         log_outcome(job, opb_status_text(status));
@@ -310,8 +375,7 @@ run_in_session(void *argument)
     enum opb_status status;
 
     text[0] = '\0';
-    status = opb_lane_acquire_in(session, &job->lane,
-                                 queue_ms < job->deadline_ms ? queue_ms : job->deadline_ms);
+    status = opb_lane_acquire_in(session, &job->lane, earlier(queue_ms, job->deadline_ms));
     if (status == OPB_GONE) {
         job->outcome = OPB_CALL_DIED;
         log_ended(job->what);
@@ -349,6 +413,7 @@ opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_c
     if (node == NULL) {
         return OPB_CALL_NO_HOST;
     }
+    job.timeout_ms = node->config->call_timeout_ms[kind];
     if (is_usable(innermost) && opb_session_node(innermost->session) == node) {
         job.session = innermost->session;
         job.lane = innermost->lane;
@@ -380,6 +445,7 @@ opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
         return OPB_CALL_DIED;
     }
     job.node = opb_session_node(session);
+    job.timeout_ms = job.node->config->call_timeout_ms[kind];
     is_nested = is_usable(innermost) && innermost->session == session;
     if (is_nested) {
         job.lane = innermost->lane;
@@ -439,6 +505,7 @@ serve_lane(void *argument)
     struct level level = {.session = service->session,
                           .lane = service->lane,
                           .kind = OPB_CALL_COUNT,
+                          .deadline_ms = OPB_FOREVER,
                           .outer = innermost};
     struct server server = {.session = service->session,
                             .message = opb_session_message(service->session),

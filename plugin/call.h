@@ -5,6 +5,11 @@
  *            the exchange, serving the SDK calls that come back, outcomes.
  * Elsewhere: what a callback's arguments and results are (callback_*.c), SDK calls
  *            (invocation.c and the generated dispatch), lanes (session.c).
+ *
+ * A call that runs for longer than Python.CallTimeout says for its kind ends late, and its
+ * host is killed (opb_pool_host_hangs()). Time is looked at only while we wait for the
+ * host: an SDK call that the callback makes runs to its end in any case. A call inside
+ * another one has no more time than that.
  */
 #ifndef OPB_CALL_H
 #define OPB_CALL_H
@@ -35,11 +40,12 @@ enum opb_outcome {
     OPB_CALL_FAILED, /* it could not be run, by the host or by us: the reason is in the log
                       */
     OPB_CALL_DIED,   /* the host died, or the lane broke, during the call */
-    OPB_CALL_LATE,   /* the deadline passed during the call */
+    OPB_CALL_LATE,   /* the deadline passed during the call; its host is being killed */
     OPB_CALL_NO_HOST /* no host within QueueTimeout; nothing was called */
 };
 
-/* Runs a call. what names it in logs ("REST callback for GET /toto"). */
+/* Runs a call. what names it in logs ("REST callback for GET /toto"). deadline_ms counts
+ * beside the configured time. */
 enum opb_outcome opb_call_run(struct opb_node *node, enum opb_call_index kind,
                               const struct opb_call_io *io, const char *what,
                               uint64_t deadline_ms);

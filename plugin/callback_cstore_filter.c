@@ -7,7 +7,7 @@
 #include "call.h"
 #include "handles.h"
 #include "kinds.h"
-#include "log.h"
+#include "policy.h"
 #include "routes.h"
 
 #define FILTER_ACCEPT      1
@@ -51,7 +51,8 @@ cstore_finish(struct opb_session *session, void *context)
 }
 
 static int32_t
-cstore_end(const struct cstore *cstore, enum opb_outcome outcome, uint16_t *status)
+cstore_end(struct opb_node *node, const struct cstore *cstore, enum opb_outcome outcome,
+           uint16_t *status)
 {
     switch (outcome) {
     case OPB_CALL_DONE:
@@ -66,9 +67,11 @@ cstore_end(const struct cstore *cstore, enum opb_outcome outcome, uint16_t *stat
     case OPB_CALL_NO_HOST:
         break; /* the call has logged why there is no answer */
     }
-    opb_log_error("An instance was refused with DIMSE status 0x%04x: the Python "
-                  "incoming-cstore-instance filter could not be asked",
-                  DIMSE_NO_RESOURCES);
+    if (opb_policy_lets_in(node, OPB_CALL_CSTORE_FILTER_INDEX,
+                           "An instance that came by C-STORE")) {
+        *status = DIMSE_SUCCESS;
+        return FILTER_ACCEPT;
+    }
     *status = DIMSE_NO_RESOURCES;
     return FILTER_REFUSE;
 }
@@ -86,7 +89,7 @@ callback_cstore_filter(uint16_t *status, const OrthancPluginDicomInstance *insta
     if (node == NULL || !opb_routes_has(node->routes, OPB_CALL_CSTORE_FILTER_INDEX)) {
         return FILTER_ACCEPT;
     }
-    return cstore_end(&cstore,
+    return cstore_end(node, &cstore,
                       opb_call_run(node, OPB_CALL_CSTORE_FILTER_INDEX, &io,
                                    "incoming-cstore-instance filter", OPB_FOREVER),
                       status);

@@ -3,12 +3,13 @@
  *
  * Orthanc calls it for every request from outside, also while the script has no filter:
  * then it costs one atomic load and, while late routes are registered, a wait at the gate.
- * It fails closed: without an answer of the script a request is refused.
+ * It fails closed: without an answer of the script a request is refused (policy.h).
  */
 #include "call.h"
 #include "config.h"
 #include "late_routes.h"
 #include "log.h"
+#include "policy.h"
 #include "request_pack.h"
 #include "routes.h"
 
@@ -56,8 +57,10 @@ filter_result(struct opb_reader *reader, void *context)
 }
 
 static int32_t
-filter_end(const struct filter *filter, enum opb_outcome outcome)
+filter_end(struct opb_node *node, const struct filter *filter, enum opb_outcome outcome)
 {
+    char subject[WHAT_BYTES];
+
     switch (outcome) {
     case OPB_CALL_DONE:
         return filter->is_accepted ? FILTER_ACCEPT : FILTER_REFUSE;
@@ -73,9 +76,9 @@ filter_end(const struct filter *filter, enum opb_outcome outcome)
     case OPB_CALL_NO_HOST:
         break; /* the call has logged why there is no answer */
     }
-    opb_log_error("The request for %s was refused: the Python filter could not be asked",
-                  filter->uri);
-    return FILTER_REFUSE;
+    (void)snprintf(subject, sizeof(subject), "The HTTP request for %s", filter->uri);
+    return opb_policy_lets_in(node, OPB_CALL_HTTP_FILTER_INDEX, subject) ? FILTER_ACCEPT
+                                                                         : FILTER_REFUSE;
 }
 
 int32_t
@@ -106,8 +109,9 @@ opb_callback_filter(OrthancPluginHttpMethod method, const char *uri, const char 
     if (opb_routes_has(node->routes, OPB_CALL_HTTP_FILTER_INDEX)) {
         (void)snprintf(what, sizeof(what), "incoming-http-request filter for %s %s",
                        opb_method_text(method), uri);
-        answer = filter_end(&filter, opb_call_run(node, OPB_CALL_HTTP_FILTER_INDEX, &io,
-                                                  what, OPB_FOREVER));
+        answer = filter_end(
+            node, &filter,
+            opb_call_run(node, OPB_CALL_HTTP_FILTER_INDEX, &io, what, OPB_FOREVER));
     }
     if (answer == FILTER_ACCEPT) {
         opb_late_gate(opb_routes_late(node->routes));

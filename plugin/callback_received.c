@@ -7,7 +7,9 @@
  */
 #include "call.h"
 #include "kinds.h"
+#include "config.h"
 #include "log.h"
+#include "policy.h"
 #include "routes.h"
 
 #include <string.h>
@@ -91,7 +93,12 @@ received_end(const struct received *received, enum opb_outcome outcome)
         }
         return OrthancPluginReceivedInstanceAction_Modify;
     case OPB_CALL_RAISED:
-        return OrthancPluginReceivedInstanceAction_KeepAsIs; /* as the contract says */
+        if (!received->node->config->strict) {
+            return OrthancPluginReceivedInstanceAction_KeepAsIs; /* as the contract says */
+        }
+        opb_log_error("An instance was refused: the Python received instance callback has "
+                      "raised an exception, and Python.Strict is set");
+        return OrthancPluginReceivedInstanceAction_Modify;
     case OPB_CALL_ENCODING:
     case OPB_CALL_FAILED:
     case OPB_CALL_DIED:
@@ -99,9 +106,10 @@ received_end(const struct received *received, enum opb_outcome outcome)
     case OPB_CALL_NO_HOST:
         break; /* the call has logged why there is no answer */
     }
-    opb_log_error("An instance was refused: the Python received instance callback could "
-                  "not be asked. Its sender has to send it again");
-    return OrthancPluginReceivedInstanceAction_Modify;
+    return opb_policy_lets_in(received->node, OPB_CALL_RECEIVED_INSTANCE_INDEX,
+                              "A received instance")
+               ? OrthancPluginReceivedInstanceAction_KeepAsIs
+               : OrthancPluginReceivedInstanceAction_Modify;
 }
 
 static OrthancPluginReceivedInstanceAction
@@ -127,9 +135,14 @@ callback_received(OrthancPluginMemoryBuffer64 *modified, const void *dicom, uint
 OrthancPluginErrorCode
 opb_register_received(OrthancPluginContext *context)
 {
-    opb_log_warning("If the Python received instance callback raises an exception, the "
-                    "instance is stored as it was received: a script that removes what "
-                    "must not be stored has to catch its exceptions, and to return "
-                    "(ReceivedInstanceAction.MODIFY, None), which refuses the instance");
+    const struct opb_node *node = opb_node_current();
+
+    if (node == NULL || !node->config->strict) {
+        opb_log_warning(
+            "If the Python received instance callback raises an exception, the instance is "
+            "stored as it was received: a script that removes what must not be stored "
+            "needs the configuration option \"Python.Strict\", which refuses the instance "
+            "then");
+    }
     return OrthancPluginRegisterReceivedInstanceCallback(context, callback_received);
 }

@@ -12,6 +12,7 @@
 #include "handles.h"
 #include "kinds.h"
 #include "log.h"
+#include "policy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,27 +44,23 @@ struct storage {
 #endif
 };
 
-/* Runs a call, once more if its host has died. */
+/* Runs a call, once more if its host has died, or took too long. */
 static OrthancPluginErrorCode
 run(enum opb_call_index kind, const struct opb_call_io *io, const char *callback,
     const char *uuid)
 {
     struct opb_node *node = opb_node_current();
     enum opb_outcome outcome;
+    uint32_t deaths = 0;
     char what[WHAT_BYTES];
 
     if (node == NULL) {
         return OrthancPluginErrorCode_Plugin;
     }
     (void)snprintf(what, sizeof(what), "%s callback for %s", callback, uuid);
-    outcome = opb_call_run(node, kind, io, what, OPB_FOREVER);
-    if (outcome == OPB_CALL_DIED) {
-        opb_log_warning("The %s is run once more, in the next host", what);
+    do {
         outcome = opb_call_run(node, kind, io, what, OPB_FOREVER);
-        if (outcome == OPB_CALL_DIED) {
-            opb_log_error("The %s has ended two hosts, and is not run again", what);
-        }
-    }
+    } while (opb_policy_repeats(node, outcome, what, &deaths));
     return outcome == OPB_CALL_DONE       ? OrthancPluginErrorCode_Success
            : outcome == OPB_CALL_ENCODING ? OrthancPluginErrorCode_InternalError
                                           : OrthancPluginErrorCode_Plugin;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/callback_stored.c - an instance was stored
  *
- * Orthanc only logs what we return. A host that dies gets the instance's successor: it is
+ * Orthanc only logs what we return. When its host dies, or it takes too long, it is
  * delivered once more, since the instance is in the database by now and nobody else tells.
  */
 #include "call.h"
 #include "config.h"
 #include "handles.h"
-#include "log.h"
+#include "policy.h"
 #include "routes.h"
 
 #include <stdio.h>
@@ -49,20 +49,20 @@ opb_callback_stored(const OrthancPluginDicomInstance *instance, const char *inst
     struct opb_call_io io = {
         .pack = stored_pack, .finish = stored_finish, .context = &stored};
     enum opb_outcome outcome;
+    uint32_t deaths = 0;
     char what[WHAT_BYTES];
 
     if (node == NULL || !opb_routes_has(node->routes, OPB_CALL_STORED_INSTANCE_INDEX)) {
         return OrthancPluginErrorCode_Success;
     }
     (void)snprintf(what, sizeof(what), "on-stored-instance callback for %s", instance_id);
-    outcome = opb_call_run(node, OPB_CALL_STORED_INSTANCE_INDEX, &io, what, OPB_FOREVER);
-    if (outcome == OPB_CALL_DIED) {
-        opb_log_warning("The %s is run once more, in the next host", what);
+    do {
         outcome =
             opb_call_run(node, OPB_CALL_STORED_INSTANCE_INDEX, &io, what, OPB_FOREVER);
-        if (outcome == OPB_CALL_DIED) {
-            opb_log_error("The %s has ended two hosts, and is not run again", what);
-        }
+    } while (opb_policy_repeats(node, outcome, what, &deaths));
+    if (outcome == OPB_CALL_DIED || outcome == OPB_CALL_LATE ||
+        outcome == OPB_CALL_NO_HOST) {
+        opb_policy_gives_up(node, what);
     }
     return outcome == OPB_CALL_DONE       ? OrthancPluginErrorCode_Success
            : outcome == OPB_CALL_ENCODING ? OrthancPluginErrorCode_InternalError

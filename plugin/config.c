@@ -24,6 +24,8 @@ enum key_type {
     KEY_SCRIPT,  /* any text: the path has its own checks */
     KEY_BOOL,    /* or-ed into its field */
     KEY_SECONDS, /* into a field in milliseconds */
+    KEY_CALLS,   /* Python.CallTimeout: seconds, or seconds for kinds of callbacks */
+    KEY_OPEN,    /* Python.FailOpen: names of filters */
     KEY_WORKERS  /* 1 */
 };
 
@@ -44,11 +46,14 @@ static const struct key section_keys[] = {
     {"DisplayMemoryUsage", KEY_BOOL, FIELD(memory_usage), 0, 0},
     {"AllowThreads", KEY_BOOL, FIELD(allow_threads), 0, 0},
     {"LateRoutes", KEY_BOOL, FIELD(late_routes), 0, 0},
+    {"Strict", KEY_BOOL, FIELD(strict), 0, 0},
+    {"FailOpen", KEY_OPEN, 0, 0, 0},
     {"Worker", KEY_TEXT, FIELD(worker), 0, 0},
     {"Workers", KEY_WORKERS, 0, 0, 0},
     {"RuntimeDirectory", KEY_TEXT, FIELD(runtime_dir), 0, 0},
     {"Pool", KEY_TEXT, FIELD(pool), 0, 0},
     {"QueueTimeout", KEY_SECONDS, FIELD(queue_timeout_ms), 0.1, 3600},
+    {"CallTimeout", KEY_CALLS, 0, 0.1, 86400},
     {"StartTimeout", KEY_SECONDS, FIELD(start_timeout_ms), 1, 3600},
     {"StopTimeout", KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
 };
@@ -60,6 +65,72 @@ static const struct key top_keys[] = {
     {"PythonVerbose", KEY_BOOL, FIELD(verbose), 0, 0},
 };
 #define TOP_KEY_COUNT (sizeof(top_keys) / sizeof(top_keys[0]))
+
+/* Kinds of callbacks as the configuration names them. */
+enum call_group {
+    GROUP_NONE, /* not a callback of the script */
+    GROUP_REST,
+    GROUP_CHANGE,
+    GROUP_STORED,
+    GROUP_HTTP_FILTER,
+    GROUP_RECEIVED,
+    GROUP_CSTORE_FILTER,
+    GROUP_FIND,
+    GROUP_WORKLIST,
+    GROUP_MOVE,
+    GROUP_STORAGE,
+    GROUP_COMMITMENT,
+    GROUP_COUNT
+};
+
+static const char *const group_names[GROUP_COUNT] = {[GROUP_NONE] = "Default",
+                                                     [GROUP_REST] = "Rest",
+                                                     [GROUP_CHANGE] = "Change",
+                                                     [GROUP_STORED] = "StoredInstance",
+                                                     [GROUP_HTTP_FILTER] = "HttpFilter",
+                                                     [GROUP_RECEIVED] = "ReceivedInstance",
+                                                     [GROUP_CSTORE_FILTER] = "CStoreFilter",
+                                                     [GROUP_FIND] = "Find",
+                                                     [GROUP_WORKLIST] = "Worklist",
+                                                     [GROUP_MOVE] = "Move",
+                                                     [GROUP_STORAGE] = "StorageArea",
+                                                     [GROUP_COMMITMENT] =
+                                                         "StorageCommitment"};
+
+/* What Orthanc runs under a lock of the whole server would stop all of it. */
+#define LOCKED_MS (60u * 1000u)
+
+static const struct {
+    enum call_group group;
+    uint32_t timeout_ms; /* by default */
+} calls[OPB_CALL_COUNT] = {
+    [OPB_CALL_REST_INDEX] = {GROUP_REST, 0},
+    [OPB_CALL_CHANGE_INDEX] = {GROUP_CHANGE, 0},
+    [OPB_CALL_STORED_INSTANCE_INDEX] = {GROUP_STORED, LOCKED_MS},
+    [OPB_CALL_HTTP_FILTER_INDEX] = {GROUP_HTTP_FILTER, LOCKED_MS},
+    [OPB_CALL_RECEIVED_INSTANCE_INDEX] = {GROUP_RECEIVED, LOCKED_MS},
+    [OPB_CALL_CSTORE_FILTER_INDEX] = {GROUP_CSTORE_FILTER, LOCKED_MS},
+    [OPB_CALL_FIND_INDEX] = {GROUP_FIND, LOCKED_MS},
+    [OPB_CALL_FIND2_INDEX] = {GROUP_FIND, LOCKED_MS},
+    [OPB_CALL_WORKLIST_INDEX] = {GROUP_WORKLIST, LOCKED_MS},
+    [OPB_CALL_WORKLIST2_INDEX] = {GROUP_WORKLIST, LOCKED_MS},
+    [OPB_CALL_MOVE_INDEX] = {GROUP_MOVE, 0},
+    [OPB_CALL_MOVE2_INDEX] = {GROUP_MOVE, 0},
+    [OPB_CALL_MOVE3_INDEX] = {GROUP_MOVE, 0},
+    [OPB_CALL_MOVE_SIZE_INDEX] = {GROUP_MOVE, 0},
+    [OPB_CALL_MOVE_APPLY_INDEX] = {GROUP_MOVE, 0},
+    [OPB_CALL_MOVE_FREE_INDEX] = {GROUP_MOVE, 0},
+    [OPB_CALL_STORAGE_CREATE_INDEX] = {GROUP_STORAGE, 0},
+    [OPB_CALL_STORAGE_READ_INDEX] = {GROUP_STORAGE, 0},
+    [OPB_CALL_STORAGE_REMOVE_INDEX] = {GROUP_STORAGE, LOCKED_MS},
+    [OPB_CALL_STORAGE_CREATE3_INDEX] = {GROUP_STORAGE, 0},
+    [OPB_CALL_STORAGE_READ3_INDEX] = {GROUP_STORAGE, 0},
+    [OPB_CALL_STORAGE_REMOVE3_INDEX] = {GROUP_STORAGE, LOCKED_MS},
+    [OPB_CALL_COMMITMENT_INDEX] = {GROUP_COMMITMENT, LOCKED_MS},
+    [OPB_CALL_COMMITMENT2_INDEX] = {GROUP_COMMITMENT, LOCKED_MS},
+    [OPB_CALL_COMMITMENT_LOOKUP_INDEX] = {GROUP_COMMITMENT, 0},
+    [OPB_CALL_COMMITMENT_FREE_INDEX] = {GROUP_COMMITMENT, 0},
+};
 
 struct reading {
     struct opb_config *config;
@@ -143,8 +214,107 @@ read_seconds(const struct reading *reading, const struct key *key, const json_t 
     return OPB_OK;
 }
 
+/* Seconds, or 0 for none, as milliseconds; false if the value is neither. */
+static bool
+to_timeout(const struct key *key, const json_t *value, uint32_t *out)
+{
+    double seconds = json_number_value(value);
+
+    if (!json_is_number(value) ||
+        (seconds != 0.0 && !(seconds >= key->low && seconds <= key->high))) {
+        return false;
+    }
+    *out = (uint32_t)lround(seconds * 1000);
+    return true;
+}
+
+static enum call_group
+find_group(const char *name)
+{
+    enum call_group group = GROUP_NONE;
+
+    while (group < GROUP_COUNT && strcmp(name, group_names[group]) != 0) {
+        group++;
+    }
+    return group;
+}
+
+static void
+set_timeout(struct opb_config *config, enum call_group group, uint32_t timeout_ms)
+{
+    for (int i = 0; i < OPB_CALL_COUNT; i++) {
+        if (calls[i].group != GROUP_NONE &&
+            (group == GROUP_NONE || calls[i].group == group)) {
+            config->call_timeout_ms[i] = timeout_ms;
+        }
+    }
+}
+
 static enum opb_status
-read_value(const struct reading *reading, const struct key *key, const json_t *value)
+read_calls(const struct reading *reading, const struct key *key, json_t *value)
+{
+    static const char allowed[] =
+        "0 (no limit), a number of seconds from 0.1 to 86400, or an object that gives such "
+        "numbers to \"Default\" and kinds of callbacks: \"Rest\", \"Change\", "
+        "\"StoredInstance\", \"HttpFilter\", \"ReceivedInstance\", \"CStoreFilter\", "
+        "\"Find\", \"Worklist\", \"Move\", \"StorageArea\", \"StorageCommitment\"";
+    json_t *general = json_is_object(value) ? json_object_get(value, "Default") : value;
+    uint32_t timeout_ms;
+    const char *name;
+    json_t *each;
+
+    if (general != NULL) {
+        if (!to_timeout(key, general, &timeout_ms)) {
+            return refuse(reading, key, value, allowed);
+        }
+        set_timeout(reading->config, GROUP_NONE, timeout_ms);
+    }
+    json_object_foreach(value, name, each)
+    {
+        enum call_group group = find_group(name);
+
+        if (group == GROUP_COUNT || !to_timeout(key, each, &timeout_ms)) {
+            return refuse(reading, key, value, allowed);
+        }
+        if (group != GROUP_NONE) {
+            set_timeout(reading->config, group, timeout_ms);
+        }
+    }
+    return OPB_OK;
+}
+
+static enum opb_status
+read_open(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    size_t index;
+    json_t *each;
+    bool is_good = json_is_array(value);
+
+    json_array_foreach(value, index, each)
+    {
+        const char *name = json_string_value(each);
+
+        if (name != NULL && strcmp(name, group_names[GROUP_HTTP_FILTER]) == 0) {
+            reading->config->fail_open[OPB_CALL_HTTP_FILTER_INDEX] = true;
+        }
+        else if (name != NULL && strcmp(name, group_names[GROUP_RECEIVED]) == 0) {
+            reading->config->fail_open[OPB_CALL_RECEIVED_INSTANCE_INDEX] = true;
+        }
+        else if (name != NULL && strcmp(name, group_names[GROUP_CSTORE_FILTER]) == 0) {
+            reading->config->fail_open[OPB_CALL_CSTORE_FILTER_INDEX] = true;
+        }
+        else {
+            is_good = false;
+        }
+    }
+    return is_good ? OPB_OK
+                   : refuse(reading, key, value,
+                            "an array of \"HttpFilter\", \"ReceivedInstance\" and "
+                            "\"CStoreFilter\": other callbacks have nothing to let in");
+}
+
+static enum opb_status
+read_value(const struct reading *reading, const struct key *key, json_t *value)
 {
     switch (key->type) {
     case KEY_TEXT:
@@ -160,6 +330,10 @@ read_value(const struct reading *reading, const struct key *key, const json_t *v
         return OPB_OK;
     case KEY_SECONDS:
         return read_seconds(reading, key, value);
+    case KEY_CALLS:
+        return read_calls(reading, key, value);
+    case KEY_OPEN:
+        return read_open(reading, key, value);
     case KEY_WORKERS:
         if (!json_is_integer(value) || json_integer_value(value) < 1) {
             return refuse(reading, key, value, "the number 1");
@@ -330,6 +504,9 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     reading.config->queue_timeout_ms = 10 * 1000;
     reading.config->start_timeout_ms = 60 * 1000;
     reading.config->stop_timeout_ms = 30 * 1000;
+    for (int i = 0; i < OPB_CALL_COUNT; i++) {
+        reading.config->call_timeout_ms[i] = calls[i].timeout_ms;
+    }
     status = read_all(&reading, root);
     if (status == OPB_OK) {
         *out = reading.config;

@@ -10,6 +10,7 @@
 #define OPB_CONFIG_H
 
 #include "protocol/status.h"
+#include "protocol/words.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +30,9 @@ struct opb_config {
     uint32_t queue_timeout_ms; /* Python.QueueTimeout (seconds, 10) */
     uint32_t start_timeout_ms; /* Python.StartTimeout (seconds, 60): the worker itself, not
                                   the script */
+    uint32_t call_timeout_ms[OPB_CALL_COUNT]; /* Python.CallTimeout; 0: none */
+    bool fail_open[OPB_CALL_COUNT];           /* Python.FailOpen */
+    bool strict;                              /* Python.Strict */
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

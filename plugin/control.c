@@ -181,14 +181,28 @@ opb_control_serve(struct opb_control *control, bool *has_more)
     return OPB_OK;
 }
 
+static enum opb_status
+send_about_host(struct opb_control *control, enum opb_control_method method, uint32_t host,
+                const char *reason, uint64_t deadline_ms)
+{
+    opb_message_begin_notify(control->message, method, 2);
+    opb_pack_uint(control->message, host);
+    opb_pack_cstr(control->message, reason);
+    return opb_lane_send(control->lane, control->message, deadline_ms);
+}
+
 enum opb_status
 opb_control_replace_host(struct opb_control *control, uint32_t host, const char *reason,
                          uint64_t deadline_ms)
 {
-    opb_message_begin_notify(control->message, OPB_CONTROL_REPLACE_HOST, 2);
-    opb_pack_uint(control->message, host);
-    opb_pack_cstr(control->message, reason);
-    return opb_lane_send(control->lane, control->message, deadline_ms);
+    return send_about_host(control, OPB_CONTROL_REPLACE_HOST, host, reason, deadline_ms);
+}
+
+enum opb_status
+opb_control_host_hangs(struct opb_control *control, uint32_t host, const char *reason,
+                       uint64_t deadline_ms)
+{
+    return send_about_host(control, OPB_CONTROL_HOST_HANGS, host, reason, deadline_ms);
 }
 
 enum opb_status

@@ -45,6 +45,10 @@ const char *opb_control_failure(const struct opb_control *control);
 OPB_MUST_CHECK enum opb_status opb_control_replace_host(struct opb_control *control,
                                                         uint32_t host, const char *reason,
                                                         uint64_t deadline_ms);
+/* The same, after the host's Python stacks were logged. */
+OPB_MUST_CHECK enum opb_status opb_control_host_hangs(struct opb_control *control,
+                                                      uint32_t host, const char *reason,
+                                                      uint64_t deadline_ms);
 /* Asks for the end of the node's hosts: no new ones, and they have grace_ms to end by
  * themselves. The answer is taken by opb_control_serve(). */
 OPB_MUST_CHECK enum opb_status opb_control_detach(struct opb_control *control,

@@ -135,9 +135,9 @@ deliver(struct opb_events *events, struct event *event)
         case OPB_CALL_RAISED:
         case OPB_CALL_ENCODING:
         case OPB_CALL_FAILED:
-        case OPB_CALL_LATE:
             return true;
         case OPB_CALL_DIED:
+        case OPB_CALL_LATE: /* its host is killed for it */
             if (++deaths == 2) {
                 opb_log_error(
                     "The event %s %s (resource type %d) has ended two hosts: it is "

@@ -14,6 +14,7 @@
 #include "protocol/limits.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum opb_phase {
     OPB_PHASE_LOADING,   /* inside OrthancPluginInitialize */
@@ -31,6 +32,17 @@ struct opb_services; /* service.h: node socket and service threads */
 struct opb_pool; /* pool.h: the worker daemon: spawn, control connection, supervisor thread
                   */
 
+/* What has happened since the start (policy.h). Any thread. */
+struct opb_counts {
+    atomic_uint_least64_t died;     /* calls whose host died */
+    atomic_uint_least64_t late;     /* calls that took too long */
+    atomic_uint_least64_t no_host;  /* calls that found no host */
+    atomic_uint_least64_t refused;  /* by filters that could not be asked */
+    atomic_uint_least64_t let_in;   /* the same with FailOpen */
+    atomic_uint_least64_t repeated; /* calls run once more in the next host */
+    atomic_uint_least64_t given_up; /* what was repeated in vain, or could not be run */
+};
+
 struct opb_node {
     OrthancPluginContext *orthanc; /* as given by Orthanc: for the shim only */
     OrthancPluginContext *context; /* the shim's: every SDK call uses this one */
@@ -46,6 +58,7 @@ struct opb_node {
     enum opb_phase phase;
     struct opb_session *session; /* the host that takes calls now, or NULL */
     uint32_t server_calls; /* SDK calls that need the server, running on own threads */
+    struct opb_counts counts;
 
     struct opb_routes *routes;
     struct opb_events *events;

@@ -13,6 +13,7 @@
 #include "plugin/config.h"
 #include "plugin/events.h"
 #include "plugin/log.h"
+#include "plugin/policy.h"
 #include "plugin/node.h"
 #include "plugin/pool.h"
 #include "plugin/routes.h"
@@ -154,6 +155,7 @@ start(struct opb_node *node)
     status = opb_config_find_script(node->config, message, sizeof(message));
     if (status == OPB_OK) {
         log_script(node);
+        opb_policy_announce(node);
         status = start_parts(node, message, sizeof(message));
     }
     if (status == OPB_OK) {
@@ -216,5 +218,6 @@ OrthancPluginFinalize(void)
         return;
     }
     opb_log_warning("Python plugin is finalizing");
+    opb_policy_sum_up(node);
     end_node(node);
 }

@@ -182,6 +182,7 @@ new_pool(struct opb_pool **out, struct opb_node *node)
                                            .host_died = opb_pool_host_died,
                                            .context = pool};
     pool->relaunch_ms = OPB_FOREVER;
+    pool->hung_end_ms = OPB_FOREVER;
     pool->is_starting = true;
     if (pthread_mutex_init(&pool->lock, NULL) != 0) {
         goto free_memory;

@@ -25,10 +25,11 @@ struct opb_pool {
     struct opb_daemon *daemon; /* NULL: the pool is shared, or not running now */
     struct opb_control *control;
     struct opb_control_news news;
-    pid_t host_group;        /* of the host that runs now; 0: none that we may kill */
-    uint64_t launched_ms;    /* when the daemon that runs now was ready */
-    uint64_t relaunch_ms;    /* when to try again; OPB_FOREVER: it runs */
-    uint64_t resume_ms;      /* when to accept service lanes again; 0: now */
+    pid_t host_group;     /* of the host that runs now; 0: none that we may kill */
+    uint64_t launched_ms; /* when the daemon that runs now was ready */
+    uint64_t relaunch_ms; /* when to try again; OPB_FOREVER: it runs */
+    uint64_t resume_ms;   /* when to accept service lanes again; 0: now */
+    uint64_t hung_end_ms; /* when a host that hangs must be dead; OPB_FOREVER: none does */
     uint32_t relaunch_count; /* in a row */
 
     pthread_t supervisor;
@@ -52,6 +53,8 @@ struct opb_pool {
     bool is_loaded;        /* the main session has loaded the script */
     char node_socket[108]; /* where hosts connect to */
     uint32_t replace_host; /* a host that could not load the script; 0: none */
+    uint32_t hung_host;    /* a host that hangs, to be told to the pool; 0: none */
+    char hung_reason[256];
 };
 
 /* launch.c. Directory, node socket, daemon, control connection, attach: all or nothing.

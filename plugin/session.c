@@ -39,6 +39,8 @@ struct opb_session {
     struct opb_handles *handles;
     uint32_t reference_count;
     enum session_state state;
+    bool is_condemned; /* takes no new calls */
+    uint64_t mute_ms;  /* when the first lane began to wait that got no answer; 0: none */
     char death[DEATH_TEXT_BYTES];
     struct known_lane *lanes;
     struct opb_lane *idle[OPB_IDLE_CALL_LANES]; /* last in, first out */
@@ -221,6 +223,46 @@ opb_session_activate(struct opb_session *session)
     opb_session_unref(previous);
 }
 
+bool
+opb_session_condemn(struct opb_session *session)
+{
+    struct opb_node *node = session->node;
+    bool was_current = false;
+    bool is_first;
+
+    pthread_mutex_lock(&node->lock);
+    is_first = session->state != SESSION_DEAD && !session->is_condemned;
+    session->is_condemned = true;
+    if (is_first && node->session == session) {
+        node->session = NULL;
+        was_current = true;
+    }
+    pthread_cond_broadcast(&node->changed);
+    pthread_mutex_unlock(&node->lock);
+    if (was_current) {
+        opb_session_unref(session); /* what node->session held */
+    }
+    return is_first;
+}
+
+struct opb_session *
+opb_session_mute(struct opb_node *node)
+{
+    struct opb_session *session;
+
+    pthread_mutex_lock(&node->lock);
+    session = node->session;
+    if (session == NULL || session->mute_ms == 0 ||
+        opb_clock_ms() - session->mute_ms < CONNECT_TIMEOUT_MS) {
+        session = NULL;
+    }
+    else {
+        session->reference_count++;
+    }
+    pthread_mutex_unlock(&node->lock);
+    return session;
+}
+
 void
 opb_session_end(struct opb_session *session, const char *reason)
 {
@@ -371,11 +413,18 @@ static enum opb_status
 connect_call(struct opb_session *session, struct opb_lane **out, uint64_t deadline_ms)
 {
     uint64_t attempt_ms = opb_deadline_ms(CONNECT_TIMEOUT_MS);
+    uint64_t begin_ms = opb_clock_ms();
     enum opb_status status;
 
     status = opb_session_connect(session, out, OPB_CONNECTION_CALL,
                                  attempt_ms < deadline_ms ? attempt_ms : deadline_ms);
     pthread_mutex_lock(&session->node->lock);
+    if (status != OPB_LATE) {
+        session->mute_ms = 0;
+    }
+    else if (session->mute_ms == 0) {
+        session->mute_ms = begin_ms;
+    }
     if (status == OPB_OK) {
         for (struct known_lane *known = session->lanes; known != NULL;
              known = known->next) {
@@ -397,7 +446,7 @@ static bool
 take_lane(struct opb_session *session, struct opb_lane **lane)
 {
     *lane = NULL;
-    if (session == NULL) {
+    if (session == NULL || session->is_condemned) {
         return false;
     }
     if (session->idle_count > 0) {

@@ -45,6 +45,12 @@ void opb_session_message_back(struct opb_session *session, struct opb_message *m
 
 /* The host has loaded the script: from now on calls go to it (node->session). */
 void opb_session_activate(struct opb_session *session);
+/* The host hangs, and is about to be killed: no more calls go to it. Those that run go on
+ * until it has ended. False: it has ended, or this was said before. */
+bool opb_session_condemn(struct opb_session *session);
+/* The active session, with a reference, if its host has left every lane that was opened for
+ * some seconds without an answer; else NULL. */
+struct opb_session *opb_session_mute(struct opb_node *node);
 /* The host has died, or is given up: wakes every thread that waits on one of its lanes,
  * takes it out of node->session. Any thread, any number of times; the first reason counts.
  */

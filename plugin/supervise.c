@@ -25,6 +25,7 @@
 #define PAUSE_ACCEPT_MS  100u
 #define DETACH_LATER_MS  500u /* than our own deadline, which is the one to report */
 #define SEND_MS          1000u
+#define HUNG_END_MS      10000u /* the pool takes 2 s at most to ask for stacks, then kills */
 #define HEALTHY_MS       30000u /* a daemon that ran that long did not fail to start */
 #define BACKOFF_STEP_MS  1000u
 #define BACKOFF_LIMIT_MS 10000u
@@ -136,6 +137,7 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
     }
     if (is_current) {
         pool->host_group = 0; /* the pool has reaped the leader and killed the rest */
+        pool->hung_end_ms = OPB_FOREVER;
         opb_pool_end_host(pool, reason);
     }
 }
@@ -170,6 +172,7 @@ lose_pool(struct opb_pool *pool, const char *why)
     char how[160] = "";
     char text[512];
 
+    pool->hung_end_ms = OPB_FOREVER;
     if (opb_clock_ms() - pool->launched_ms > HEALTHY_MS) {
         pool->relaunch_count = 0;
     }
@@ -268,6 +271,47 @@ send_replacement(struct opb_pool *pool)
     }
 }
 
+void
+opb_pool_host_hangs(struct opb_session *session, const char *reason)
+{
+    struct opb_pool *pool = opb_session_node(session)->pool;
+
+    if (pool == NULL) { /* nobody could kill it; its calls must end all the same */
+        opb_session_end(session, reason);
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    pool->hung_host = opb_session_host(session);
+    (void)snprintf(pool->hung_reason, sizeof(pool->hung_reason), "%s",
+                   reason);                              /* cut if it does not fit */
+    for (char *c = pool->hung_reason; *c != '\0'; c++) { /* it may quote a request */
+        *c = (unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f ? '?' : *c;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    opb_pool_wake(pool);
+}
+
+static void
+send_hung(struct opb_pool *pool)
+{
+    char reason[sizeof(pool->hung_reason)];
+    uint32_t host;
+
+    pthread_mutex_lock(&pool->lock);
+    host = pool->hung_host;
+    pool->hung_host = 0;
+    memcpy(reason, pool->hung_reason, sizeof(reason));
+    pthread_mutex_unlock(&pool->lock);
+    if (host == 0 || pool->control == NULL) {
+        return;
+    }
+    pool->hung_end_ms = opb_deadline_ms(HUNG_END_MS);
+    if (opb_control_host_hangs(pool->control, host, reason, opb_deadline_ms(SEND_MS)) !=
+        OPB_OK) {
+        lose_pool(pool, opb_control_failure(pool->control));
+    }
+}
+
 /* Finalize is about to begin: from now on the pool starts no host. */
 static void
 send_detach(struct opb_pool *pool)
@@ -319,6 +363,7 @@ serve_wake(struct opb_pool *pool)
     pthread_mutex_unlock(&pool->lock);
     if (!is_ended) {
         send_replacement(pool);
+        send_hung(pool);
         send_detach(pool);
     }
     return !is_ended;
@@ -400,6 +445,9 @@ poll_timeout(const struct opb_pool *pool, bool has_more)
     if (pool->relaunch_ms < next_ms) {
         next_ms = pool->relaunch_ms;
     }
+    if (pool->hung_end_ms < next_ms) {
+        next_ms = pool->hung_end_ms;
+    }
     if (pool->resume_ms > opb_clock_ms() && pool->resume_ms < next_ms) {
         next_ms = pool->resume_ms;
     }
@@ -433,6 +481,9 @@ opb_pool_supervise(void *argument)
         }
         if (items[WATCH_LIFELINE].revents != 0) {
             serve_lifeline(pool);
+        }
+        if (pool->hung_end_ms <= opb_clock_ms()) {
+            lose_pool(pool, "it has not ended a host that hangs");
         }
         if (pool->relaunch_ms <= opb_clock_ms()) {
             has_more = relaunch(pool);

@@ -191,7 +191,7 @@ def test_a_host_that_dies_refuses(orthanc, path):
     choose(server, 'os._exit(3)')
     assert store(server, path) == 0xa700
     assert server.get('/statistics').json()['CountInstances'] == 0
-    server.wait_for_log('incoming-cstore-instance filter could not be asked')
+    server.wait_for_log('An instance that came by C-STORE was refused: Python could not be asked')
     assert store(server, path) == 0
     assert json.loads(server.get('/statistics').text)['CountInstances'] == 1
 

@@ -238,7 +238,7 @@ def test_a_host_that_dies_lets_nothing_in(orthanc, tmp_path):
     choose(server, 'os._exit(3)')
     assert upload(server) == (500, 1)
     assert server.get('/statistics').json()['CountInstances'] == 0
-    server.wait_for_log('received instance callback could not be asked')
+    server.wait_for_log('A received instance was refused: Python could not be asked')
     assert upload(server) == (200, 'Doe^Jane')      # a new host has the first choice
     choose(server, 'os.kill(os.getpid(), 9)')
     path = tmp_path / 'file.dcm'

@@ -197,11 +197,38 @@ instance_without_an_answer_is_refused_but_for_an_exception(void **state)
     assert_int_equal(receive(&buffer), OrthancPluginReceivedInstanceAction_KeepAsIs);
     fake_host_serve(cannot);
     assert_refused(receive(&buffer), &buffer);
-    assert_int_equal(fake_log_count("An instance was refused"), 1);
+    assert_int_equal(fake_log_count("A received instance was refused"), 1);
     fake_host_serve(die);
     assert_refused(receive(&buffer), &buffer);
     assert_refused(receive(&buffer), &buffer); /* there is no host any more */
-    assert_int_equal(fake_log_count("An instance was refused"), 3);
+    assert_int_equal(fake_log_count("A received instance was refused"), 3);
+}
+
+static void
+strict_refuses_what_an_exception_would_let_in(void **state)
+{
+    struct opb_node *node = *state;
+    OrthancPluginMemoryBuffer64 buffer;
+
+    node->config->strict = true;
+    fake_host_start(node, raise);
+    assert_refused(receive(&buffer), &buffer);
+    assert_true(fake_log_has("has raised an exception, and Python.Strict is set"));
+}
+
+static void
+fail_open_lets_in_what_nobody_has_looked_at_but_not_what_is_broken(void **state)
+{
+    struct opb_node *node = *state;
+    OrthancPluginMemoryBuffer64 buffer;
+
+    node->config->fail_open[OPB_CALL_RECEIVED_INSTANCE_INDEX] = true;
+    fake_host_start(node, serve_received);
+    assert_refused(receive_answer(2, NULL, 0, &buffer), &buffer);
+    fake_host_serve(die);
+    assert_int_equal(receive(&buffer), OrthancPluginReceivedInstanceAction_KeepAsIs);
+    assert_int_equal(receive(&buffer), OrthancPluginReceivedInstanceAction_KeepAsIs);
+    assert_int_equal(fake_log_count("A received instance was let in"), 2);
 }
 
 static void
@@ -330,6 +357,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         INGEST_TEST(received_instance_is_kept_discarded_or_replaced),
         INGEST_TEST(instance_without_an_answer_is_refused_but_for_an_exception),
+        INGEST_TEST(strict_refuses_what_an_exception_would_let_in),
+        INGEST_TEST(fail_open_lets_in_what_nobody_has_looked_at_but_not_what_is_broken),
         INGEST_TEST(answer_of_another_shape_refuses_the_instance),
         INGEST_TEST(registration_warns_of_exceptions_and_is_made_once),
         INGEST_TEST(cstore_filter_gives_the_status_of_the_script_and_else_refuses),

@@ -412,7 +412,25 @@ filter_says_what_the_script_says_and_else_refuses(void **state)
     fake_host_serve(die);
     assert_int_equal(ask_filter(), 0);
     assert_int_equal(ask_filter(), 0); /* there is no host any more */
-    assert_true(fake_log_has("The request for /system was refused"));
+    assert_true(fake_log_has("The HTTP request for /system was refused"));
+}
+
+static void
+filter_that_cannot_be_asked_lets_in_what_the_configuration_says(void **state)
+{
+    struct opb_node *node = *state;
+
+    node->config->fail_open[OPB_CALL_HTTP_FILTER_INDEX] = true;
+    fake_host_start(node, refuse_request);
+    assert_int_equal(ask_filter(), 0);
+    fake_host_serve(raise);
+    assert_int_equal(ask_filter(), -1);
+    fake_host_serve(die);
+    assert_int_equal(ask_filter(), 1);
+    assert_int_equal(ask_filter(), 1); /* there is no host any more */
+    assert_true(fake_log_has("The HTTP request for /system was let in"));
+    assert_int_equal(atomic_load(&node->counts.let_in), 2);
+    assert_int_equal(atomic_load(&node->counts.refused), 0);
 }
 
 static void
@@ -516,6 +534,7 @@ main(void)
         CALLBACK_TEST(route_that_a_new_host_lacks_is_404),
         CALLBACK_TEST(output_of_a_request_that_is_over_is_invalid),
         CALLBACK_TEST(filter_says_what_the_script_says_and_else_refuses),
+        CALLBACK_TEST(filter_that_cannot_be_asked_lets_in_what_the_configuration_says),
         CALLBACK_TEST(without_a_filter_requests_pass_without_a_host),
         CALLBACK_TEST(stored_instance_is_delivered_once_more_if_the_host_dies),
         CALLBACK_TEST(callbacks_after_the_end_do_nothing),

@@ -76,6 +76,105 @@ every_key_is_read(void **state)
 }
 
 static void
+only_what_runs_under_a_lock_has_a_limit_by_default(void **state)
+{
+    struct opb_config *config = parse("{}");
+
+    (void)state;
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_REST_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_CHANGE_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_MOVE_APPLY_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_STORAGE_READ_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_STORAGE_REMOVE_INDEX], 60000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_HTTP_FILTER_INDEX], 60000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_RECEIVED_INSTANCE_INDEX], 60000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_WORKLIST2_INDEX], 60000);
+    assert_false(config->strict);
+    assert_false(config->fail_open[OPB_CALL_HTTP_FILTER_INDEX]);
+    opb_config_free(config);
+}
+
+static void
+call_timeout_is_for_all_kinds_or_by_kind(void **state)
+{
+    struct opb_config *config = parse("{\"Python\": {\"CallTimeout\": 2.5}}");
+
+    (void)state;
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_REST_INDEX], 2500);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_FIND2_INDEX], 2500);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_LOAD_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_FINALIZE_INDEX], 0);
+    opb_config_free(config);
+    config = parse("{\"Python\": {\"CallTimeout\": {\"StorageArea\": 3, \"Find\": 0}}}");
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_REST_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_HTTP_FILTER_INDEX], 60000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_FIND_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_FIND2_INDEX], 0);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_STORAGE_CREATE_INDEX], 3000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_STORAGE_REMOVE3_INDEX], 3000);
+    opb_config_free(config);
+    config = parse("{\"Python\": {\"CallTimeout\": {\"Rest\": 30, \"Default\": 7}}}");
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_REST_INDEX], 30000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_CHANGE_INDEX], 7000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_HTTP_FILTER_INDEX], 7000);
+    opb_config_free(config);
+}
+
+static void
+a_wrong_call_timeout_is_refused(void **state)
+{
+    static const char *const wrong[] = {"-1",
+                                        "0.01",
+                                        "86401",
+                                        "\"5\"",
+                                        "true",
+                                        "[1]",
+                                        "null",
+                                        "{\"rest\": 1}",
+                                        "{\"Rest\": -1}",
+                                        "{\"Rest\": {}}",
+                                        "{\"Default\": \"1\"}",
+                                        "{\"Load\": 1}"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct opb_config *config = NULL;
+        char json[128];
+
+        (void)snprintf(json, sizeof(json), "{\"Python\": {\"CallTimeout\": %s}}", wrong[i]);
+        assert_int_equal(opb_config_parse(&config, json, message, sizeof(message)),
+                         OPB_REFUSED);
+        assert_non_null(
+            strstr(message, "The configuration option \"Python.CallTimeout\" is"));
+        assert_non_null(strstr(message, "\"CStoreFilter\""));
+    }
+}
+
+static void
+fail_open_names_filters(void **state)
+{
+    struct opb_config *config =
+        parse("{\"Python\": {\"Strict\": true, \"FailOpen\": [\"CStoreFilter\", "
+              "\"HttpFilter\"]}}");
+
+    (void)state;
+    assert_true(config->strict);
+    assert_true(config->fail_open[OPB_CALL_HTTP_FILTER_INDEX]);
+    assert_true(config->fail_open[OPB_CALL_CSTORE_FILTER_INDEX]);
+    assert_false(config->fail_open[OPB_CALL_RECEIVED_INSTANCE_INDEX]);
+    opb_config_free(config);
+    assert_refused("{\"Python\": {\"FailOpen\": [\"HttpFilter\", \"Find\"]}}",
+                   "The configuration option \"Python.FailOpen\" is "
+                   "[\"HttpFilter\",\"Find\"], and must be an array of \"HttpFilter\", "
+                   "\"ReceivedInstance\" and \"CStoreFilter\": other callbacks have "
+                   "nothing to let in");
+    assert_refused("{\"Python\": {\"FailOpen\": true}}",
+                   "The configuration option \"Python.FailOpen\" is true, and must be an "
+                   "array of \"HttpFilter\", \"ReceivedInstance\" and \"CStoreFilter\": "
+                   "other callbacks have nothing to let in");
+}
+
+static void
 the_old_key_wins_over_the_alias_and_verbose_is_either(void **state)
 {
     struct opb_config *config =
@@ -232,6 +331,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         OPB_TEST(an_empty_configuration_has_the_defaults),
         OPB_TEST(every_key_is_read),
+        OPB_TEST(only_what_runs_under_a_lock_has_a_limit_by_default),
+        OPB_TEST(call_timeout_is_for_all_kinds_or_by_kind),
+        OPB_TEST(a_wrong_call_timeout_is_refused),
+        OPB_TEST(fail_open_names_filters),
         OPB_TEST(the_old_key_wins_over_the_alias_and_verbose_is_either),
         OPB_TEST(a_wrong_type_names_key_value_and_what_is_allowed),
         OPB_TEST(several_workers_are_refused_for_now),
