@@ -26,6 +26,7 @@ enum key_type {
     KEY_SECONDS, /* into a field in milliseconds */
     KEY_CALLS,   /* Python.CallTimeout: seconds, or seconds for kinds of callbacks */
     KEY_OPEN,    /* Python.FailOpen: names of filters */
+    KEY_NUMBER,  /* a whole one */
     KEY_WORKERS  /* 1 */
 };
 
@@ -54,6 +55,8 @@ static const struct key section_keys[] = {
     {"Pool", KEY_TEXT, FIELD(pool), 0, 0},
     {"QueueTimeout", KEY_SECONDS, FIELD(queue_timeout_ms), 0.1, 3600},
     {"CallTimeout", KEY_CALLS, 0, 0.1, 86400},
+    {"MaxRestarts", KEY_NUMBER, FIELD(max_restarts), 0, 100},
+    {"RestartWindow", KEY_SECONDS, FIELD(restart_window_ms), 1, 3600},
     {"StartTimeout", KEY_SECONDS, FIELD(start_timeout_ms), 1, 3600},
     {"StopTimeout", KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
 };
@@ -214,6 +217,24 @@ read_seconds(const struct reading *reading, const struct key *key, const json_t 
     return OPB_OK;
 }
 
+static enum opb_status
+read_number(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    uint32_t *field = (uint32_t *)(void *)((char *)reading->config + key->field);
+    json_int_t number = json_integer_value(value);
+    char allowed[80];
+
+    if (!json_is_integer(value) || (double)number < key->low ||
+        (double)number > key->high) {
+        /* fits: the limits are short numbers */
+        (void)snprintf(allowed, sizeof(allowed), "a whole number from %g to %g", key->low,
+                       key->high);
+        return refuse(reading, key, value, allowed);
+    }
+    *field = (uint32_t)number;
+    return OPB_OK;
+}
+
 /* Seconds, or 0 for none, as milliseconds; false if the value is neither. */
 static bool
 to_timeout(const struct key *key, const json_t *value, uint32_t *out)
@@ -330,6 +351,8 @@ read_value(const struct reading *reading, const struct key *key, json_t *value)
         return OPB_OK;
     case KEY_SECONDS:
         return read_seconds(reading, key, value);
+    case KEY_NUMBER:
+        return read_number(reading, key, value);
     case KEY_CALLS:
         return read_calls(reading, key, value);
     case KEY_OPEN:
@@ -504,6 +527,8 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     reading.config->queue_timeout_ms = 10 * 1000;
     reading.config->start_timeout_ms = 60 * 1000;
     reading.config->stop_timeout_ms = 30 * 1000;
+    reading.config->max_restarts = 10;
+    reading.config->restart_window_ms = 60 * 1000;
     for (int i = 0; i < OPB_CALL_COUNT; i++) {
         reading.config->call_timeout_ms[i] = calls[i].timeout_ms;
     }

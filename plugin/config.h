@@ -33,6 +33,8 @@ struct opb_config {
     uint32_t call_timeout_ms[OPB_CALL_COUNT]; /* Python.CallTimeout; 0: none */
     bool fail_open[OPB_CALL_COUNT];           /* Python.FailOpen */
     bool strict;                              /* Python.Strict */
+    uint32_t max_restarts;                    /* Python.MaxRestarts (10); 0: no limit */
+    uint32_t restart_window_ms;               /* Python.RestartWindow (seconds, 60) */
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

@@ -323,6 +323,17 @@ attach(struct opb_control *control, struct opb_node *node, const char *node_sock
     return status;
 }
 
+/* Nothing that a pool must know: one of an older release does not look at it. */
+static enum opb_status
+limit_restarts(struct opb_control *control, const struct opb_config *config,
+               uint64_t deadline_ms)
+{
+    opb_message_begin_notify(control->message, OPB_CONTROL_LIMIT_RESTARTS, 2);
+    opb_pack_uint(control->message, config->max_restarts);
+    opb_pack_uint(control->message, config->restart_window_ms);
+    return opb_lane_send(control->lane, control->message, deadline_ms);
+}
+
 enum opb_status
 opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
                  const struct opb_control_news *news, uint64_t deadline_ms, char *message,
@@ -349,6 +360,9 @@ opb_control_open(struct opb_control **out, struct opb_node *node, const char *no
     status = shake_hands(control, deadline_ms);
     if (status == OPB_OK) {
         status = attach(control, node, node_socket, deadline_ms, message, capacity);
+    }
+    if (status == OPB_OK) {
+        status = limit_restarts(control, node->config, deadline_ms);
     }
     if (status == OPB_OK) {
         *out = control;

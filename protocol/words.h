@@ -29,7 +29,11 @@ enum opb_control_method {
     OPB_CONTROL_LOG = 6,
     /* node -> pool, notification. [host uint, reason str]: it does not answer in time. As
      * REPLACE_HOST, after the Python stacks of all its threads were written to the log. */
-    OPB_CONTROL_HOST_HANGS = 10
+    OPB_CONTROL_HOST_HANGS = 10,
+    /* node -> pool, notification. [restarts uint, window_ms uint]: once more hosts than
+     * that have died within window_ms, another is started every 30 s only, until one lives
+     * for window_ms. 0 restarts: no limit, as without this. */
+    OPB_CONTROL_LIMIT_RESTARTS = 13
 };
 
 /* supervisor -> host over the host's SOCK_SEQPACKET control socket: 1 byte kind

@@ -649,3 +649,24 @@ orthanc.RegisterOnChangeCallback(change)
     third = server.upload(dicom.make_dicom())
     server.wait_for_out('^event ' + third, timeout=30)
     assert server.stop() == 0
+
+
+def test_when_too_many_hosts_have_died_the_log_says_so_once(orthanc):
+    """A script that cannot be loaded any more: neither a busy machine nor a full log."""
+    server = make(orthanc, BASE + r'''
+if os.path.exists('broken'):
+    os._exit(3)
+orthanc.RegisterRestCallback('/rest', lambda output, uri, **r: output.AnswerBuffer('ok', 'text/plain'))
+''', python={'QueueTimeout': 1, 'MaxRestarts': 3})
+    with open(os.path.join(server.cwd, 'broken'), 'w', encoding='ascii'):
+        pass
+    os.kill(host_of(server), signal.SIGKILL)
+    server.wait_for_log(r'^E.* More than 3 hosts have died within 60 s: from now on one is started '
+                        'every 30 s only', timeout=30)
+    server.wait_for_log(r'(?s)(exit code 3.*){3}')
+    size = len(server.log())
+    assert server.get('/rest').status_code == 503
+    time.sleep(3)
+    assert 'exit code 3' not in server.log()[size:]
+    assert server.log().count('More than 3 hosts') == 1
+    assert server.stop() == 0

@@ -357,6 +357,16 @@ pool_replace_host(struct pool *pool, uint32_t host, const char *reason)
 }
 
 void
+pool_limit_restarts(struct pool *pool, uint32_t restarts, uint32_t window_ms)
+{
+    opb_message_begin_notify(pool->message, OPB_CONTROL_LIMIT_RESTARTS, 2);
+    opb_pack_uint(pool->message, restarts);
+    opb_pack_uint(pool->message, window_ms);
+    assert_int_equal(
+        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+}
+
+void
 pool_host_hangs(struct pool *pool, uint32_t host, const char *reason)
 {
     send_about_host(pool, OPB_CONTROL_HOST_HANGS, host, reason);

@@ -61,6 +61,7 @@ struct host_news pool_news(struct pool *pool, uint32_t method);
 /* Waits for the answer to DETACH; skips notifications. */
 void pool_await_detached(struct pool *pool);
 void pool_replace_host(struct pool *pool, uint32_t host, const char *reason);
+void pool_limit_restarts(struct pool *pool, uint32_t restarts, uint32_t window_ms);
 void pool_host_hangs(struct pool *pool, uint32_t host, const char *reason);
 
 /* Opens a call lane to the host. NULL: text says why not. */

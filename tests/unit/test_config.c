@@ -48,6 +48,8 @@ an_empty_configuration_has_the_defaults(void **state)
     assert_int_equal(config->queue_timeout_ms, 10000);
     assert_int_equal(config->start_timeout_ms, 60000);
     assert_int_equal(config->stop_timeout_ms, 30000);
+    assert_int_equal(config->max_restarts, 10);
+    assert_int_equal(config->restart_window_ms, 60000);
     opb_config_free(config);
 }
 
@@ -58,7 +60,8 @@ every_key_is_read(void **state)
         "{\"Python\": {\"Path\": \"a.py\", \"Verbose\": true, \"DisplayMemoryUsage\": true,"
         "\"AllowThreads\": true, \"LateRoutes\": true, \"Worker\": \"/w\", \"Workers\": 1,"
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
-        "\"StartTimeout\": 7, \"StopTimeout\": 1.25}}");
+        "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"MaxRestarts\": 0,"
+        "\"RestartWindow\": 2.5}}");
 
     (void)state;
     assert_string_equal(config->script, "a.py");
@@ -72,6 +75,8 @@ every_key_is_read(void **state)
     assert_int_equal(config->queue_timeout_ms, 500);
     assert_int_equal(config->start_timeout_ms, 7000);
     assert_int_equal(config->stop_timeout_ms, 1250);
+    assert_int_equal(config->max_restarts, 0);
+    assert_int_equal(config->restart_window_ms, 2500);
     opb_config_free(config);
 }
 
@@ -148,6 +153,18 @@ a_wrong_call_timeout_is_refused(void **state)
             strstr(message, "The configuration option \"Python.CallTimeout\" is"));
         assert_non_null(strstr(message, "\"CStoreFilter\""));
     }
+}
+
+static void
+max_restarts_is_a_whole_number(void **state)
+{
+    (void)state;
+    assert_refused("{\"Python\": {\"MaxRestarts\": 2.5}}",
+                   "The configuration option \"Python.MaxRestarts\" is 2.5, and must be a "
+                   "whole number from 0 to 100");
+    assert_refused("{\"Python\": {\"MaxRestarts\": 101}}",
+                   "The configuration option \"Python.MaxRestarts\" is 101, and must be a "
+                   "whole number from 0 to 100");
 }
 
 static void
@@ -334,6 +351,7 @@ main(void)
         OPB_TEST(only_what_runs_under_a_lock_has_a_limit_by_default),
         OPB_TEST(call_timeout_is_for_all_kinds_or_by_kind),
         OPB_TEST(a_wrong_call_timeout_is_refused),
+        OPB_TEST(max_restarts_is_a_whole_number),
         OPB_TEST(fail_open_names_filters),
         OPB_TEST(the_old_key_wins_over_the_alias_and_verbose_is_either),
         OPB_TEST(a_wrong_type_names_key_value_and_what_is_allowed),

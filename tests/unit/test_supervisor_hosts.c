@@ -187,6 +187,63 @@ hosts_that_die_at_once_are_started_ever_more_slowly(void **state)
     pool_end(&pool);
 }
 
+/* Kills the host and waits for the next. */
+static void
+kill_and_await_next(struct pool *pool, struct host_news *host)
+{
+    assert_int_equal(kill(host->pid, SIGKILL), 0);
+    assert_int_equal(pool_news(pool, OPB_CONTROL_HOST_DIED).host, host->host);
+    *host = pool_news(pool, OPB_CONTROL_HOST_STARTED);
+}
+
+static void
+when_too_many_have_died_hosts_are_started_slowly_and_that_is_said_once(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct host_news said;
+    struct opb_frame *frame;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    pool_limit_restarts(&pool, 2, 60000);
+    kill_and_await_next(&pool, &host);
+    kill_and_await_next(&pool, &host);
+    assert_int_equal(kill(host.pid, SIGKILL), 0);
+    said = pool_news(&pool, OPB_CONTROL_LOG);
+    assert_int_equal(said.host, 0); /* an error */
+    assert_string_equal(
+        said.text, "More than 2 hosts have died within 60 s: from now on one is started "
+                   "every 30 s only, until one lives for 60 s. Python.MaxRestarts and "
+                   "Python.RestartWindow set this limit");
+    assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).host, host.host);
+    /* the next one would come after 0.2 s otherwise */
+    assert_int_equal(opb_lane_receive(pool.control, &frame, opb_deadline_ms(1500)),
+                     OPB_LATE);
+    pool_end(&pool);
+}
+
+static void
+deaths_that_are_far_apart_do_not_count(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    uint64_t before_ms;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    pool_limit_restarts(&pool, 1, 100);
+    before_ms = opb_clock_ms();
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(usleep(150000), 0);
+        kill_and_await_next(&pool, &host);
+    }
+    assert_true(opb_clock_ms() - before_ms < 15000);
+    pool_end(&pool);
+}
+
 static void
 a_host_program_that_cannot_run_is_reported(void **state)
 {
@@ -453,6 +510,8 @@ main(void)
         OPB_TEST(a_killed_host_is_reported_and_replaced_at_once),
         OPB_TEST(the_reason_of_a_death_tells_signals_from_exit_codes),
         OPB_TEST(hosts_that_die_at_once_are_started_ever_more_slowly),
+        OPB_TEST(when_too_many_have_died_hosts_are_started_slowly_and_that_is_said_once),
+        OPB_TEST(deaths_that_are_far_apart_do_not_count),
         OPB_TEST(a_host_program_that_cannot_run_is_reported),
         OPB_TEST(what_a_dead_host_started_is_killed_too),
         OPB_TEST(a_daemon_of_a_living_host_is_left_alone),

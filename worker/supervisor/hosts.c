@@ -151,6 +151,40 @@ count_failure(struct opb_slot *slot, uint64_t lived_ms)
     }
 }
 
+/* Too many deaths in too short a time: the next start waits long, since something is wrong
+ * that a restart does not mend. */
+static void
+limit_restarts(struct opb_slot *slot, uint64_t lived_ms)
+{
+    const struct opb_node *node = slot->node;
+    uint64_t now = opb_clock_ms();
+    uint64_t *oldest;
+
+    if (node->max_restarts == 0) {
+        return;
+    }
+    if (lived_ms >= node->restart_window_ms) {
+        slot->is_slow = false;
+        slot->death_count = 0;
+    }
+    oldest = &slot->deaths_ms[slot->death_count % node->max_restarts];
+    if (!slot->is_slow && slot->death_count >= node->max_restarts &&
+        now - *oldest <= node->restart_window_ms) {
+        slot->is_slow = true;
+        opb_pool_log(node->pool, slot->node, OPB_LOG_ERROR,
+                     "More than %u hosts have died within %g s: from now on one is started "
+                     "every %u s only, until one lives for %g s. Python.MaxRestarts and "
+                     "Python.RestartWindow set this limit",
+                     node->max_restarts, (double)node->restart_window_ms / 1000.0,
+                     OPB_SLOW_MS / 1000u, (double)node->restart_window_ms / 1000.0);
+    }
+    *oldest = now;
+    slot->death_count++;
+    if (slot->is_slow) {
+        slot->respawn_delay_ms = OPB_SLOW_MS;
+    }
+}
+
 void
 opb_host_start(struct opb_slot *slot)
 {
@@ -169,6 +203,7 @@ opb_host_start(struct opb_slot *slot)
                        strerror(host == NULL ? ENOMEM : errno)); /* fits */
         free(host);
         count_failure(slot, 0);
+        limit_restarts(slot, 0);
         opb_node_host_died(node, pool->last_host_id, 0, reason);
         opb_node_slot_free(node, slot); /* starts the next attempt's timer */
         return;
@@ -264,5 +299,6 @@ opb_host_died(struct opb_host *host, int wait_status)
     pool->dead = host;
     host->sweep_until_ms = now + OPB_TERMINATE_MS;
     count_failure(&node->slots[host->slot], now - host->started_ms);
+    limit_restarts(&node->slots[host->slot], now - host->started_ms);
     opb_node_host_died(node, host->id, host->pid, reason);
 }

@@ -435,6 +435,31 @@ serve_replace_host(struct opb_connection *connection, struct opb_frame *frame,
     return OPB_OK; /* an unknown host has died meanwhile, and the node is being told */
 }
 
+static enum opb_status
+serve_limit_restarts(struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_node *node = connection->node;
+    struct opb_reader reader;
+    uint64_t restarts;
+    uint64_t window_ms;
+
+    opb_frame_params(frame, &reader);
+    restarts = opb_read_uint(&reader, OPB_MAX_RESTARTS);
+    window_ms = opb_read_uint(&reader, UINT32_MAX);
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    if (node != NULL) {
+        node->max_restarts = (uint32_t)restarts;
+        node->restart_window_ms = window_ms;
+        for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+            node->slots[i].death_count = 0; /* the ring has another length now */
+            node->slots[i].is_slow = false;
+        }
+    }
+    return OPB_OK;
+}
+
 enum opb_status
 opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
 {
@@ -456,6 +481,9 @@ opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_HOST_HANGS) {
         return serve_replace_host(connection, frame, opb_stacks_ask);
+    }
+    if (type == OPB_NOTIFY && method == OPB_CONTROL_LIMIT_RESTARTS) {
+        return serve_limit_restarts(connection, frame);
     }
     if (type == OPB_REQUEST) {
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_UNAVAILABLE,

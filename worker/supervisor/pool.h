@@ -39,9 +39,11 @@
 #define OPB_HEALTHY_MS       10000u
 #define OPB_BACKOFF_FIRST_MS 100u
 #define OPB_BACKOFF_LAST_MS  5000u
-#define OPB_TERMINATE_MS     2000u /* between SIGTERM and SIGKILL, and after SIGKILL */
-#define OPB_SWEEP_MS         10u   /* between two looks for orphans, and for stacks */
-#define OPB_STACKS_MS        2000u /* for a host to tell its Python stacks */
+#define OPB_MAX_RESTARTS     100u
+#define OPB_SLOW_MS          30000u /* between starts, when too many have died */
+#define OPB_TERMINATE_MS     2000u  /* between SIGTERM and SIGKILL, and after SIGKILL */
+#define OPB_SWEEP_MS         10u    /* between two looks for orphans, and for stacks */
+#define OPB_STACKS_MS        2000u  /* for a host to tell its Python stacks */
 #define OPB_MAX_GRACE_MS     3600000u
 #define OPB_REASON_BYTES     256u
 
@@ -111,6 +113,9 @@ enum opb_node_state {
 
 struct opb_slot {
     struct opb_node *node;
+    uint64_t deaths_ms[OPB_MAX_RESTARTS]; /* the last ones; used as a ring */
+    uint32_t death_count;
+    bool is_slow;          /* more have died than the node wants to see soon */
     struct opb_host *host; /* lent by pool->hosts or pool->dead; NULL: none */
     uint32_t failure_count;
     uint64_t respawn_delay_ms;
@@ -125,6 +130,8 @@ struct opb_node {
     enum opb_node_state state;
     char name[OPB_NODE_NAME_BYTES + 1];
     uint8_t secret[OPB_SECRET_BYTES];
+    uint32_t max_restarts; /* of hosts within the window; 0: any number */
+    uint64_t restart_window_ms;
     bool is_answer_due; /* DETACH waits for its response */
     uint32_t detach_msgid;
     int detach_step;
