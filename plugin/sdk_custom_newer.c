@@ -160,12 +160,14 @@ opb_custom_KeysValuesIterator_Next(struct opb_invocation *inv)
 {
     OrthancPluginKeysValuesIterator *iterator =
         opb_take_object(inv, OPB_CLASS_KeysValuesIterator, false);
-    uint8_t done = 1;
+    /* The header calls it "done" and describes the reverse; Orthanc 1.13.0 sets it while
+     * there is an item, and scripts loop as long as Next() is true. */
+    uint8_t has_item = 0;
 
     if (opb_invocation_ready(inv) &&
         is_success(inv, OrthancPluginKeysValuesIteratorNext(opb_invocation_context(inv),
-                                                            &done, iterator))) {
-        opb_give_bool(inv, done == 0);
+                                                            &has_item, iterator))) {
+        opb_give_bool(inv, has_item != 0);
     }
 }
 #endif
