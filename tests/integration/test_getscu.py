@@ -81,7 +81,9 @@ orthanc.RegisterStorageArea(create, read, remove)
 _SPACE.update(READ=READ, BREAK=BREAK)
 '''
 STUDY, OTHER = '1.2.3.4.7.1', '1.2.3.4.7.2'
-CONFIGURATION = {'DicomAlwaysAllowGet': True, 'MaximumStorageCacheSize': 0, 'StableAge': 600}
+# No cache of the server stands before the storage area; the latter two are of 1.13.
+CONFIGURATION = {'DicomAlwaysAllowGet': True, 'MaximumStorageCacheSize': 0, 'DicomParserCacheSize': 0,
+                 'TranscoderCacheSize': 0, 'StableAge': 600}
 LEVEL = 'QueryRetrieveLevel=%s'
 REQUESTS = [
     ('-S', (LEVEL % 'STUDY', 'StudyInstanceUID=' + STUDY), 3),
