@@ -74,6 +74,9 @@ await_response(struct opb_lane *lane, uint32_t msgid, opb_serve_fn serve, void *
         if (status != OPB_OK) {
             return status;
         }
+        if (deadline_ms != OPB_FOREVER && opb_clock_ms() >= deadline_ms) {
+            return OPB_LATE; /* a peer that never stops asking is late too */
+        }
         opb_lane_linger(lane); /* SDK calls often come in a row */
     }
 }

@@ -404,6 +404,43 @@ serve_nothing(void *context, struct opb_lane *lane, struct opb_frame *frame)
 }
 
 static void
+let_peer_post(struct scripted *scripted)
+{
+    opb_message_begin_notify(scripted->message, METHOD_ADD, 0);
+    assert_int_equal(opb_lane_send(scripted->peer, scripted->message, OPB_FOREVER), OPB_OK);
+}
+
+struct chatter {
+    struct scripted *scripted;
+    uint64_t until_ms;
+};
+
+/* The next post is there before this one has been served. */
+static enum opb_status
+serve_with_another_post(void *context, struct opb_lane *lane, struct opb_frame *frame)
+{
+    struct chatter *chatter = context;
+
+    (void)lane;
+    (void)frame;
+    if (opb_clock_ms() < chatter->until_ms) {
+        let_peer_post(chatter->scripted);
+    }
+    return OPB_OK;
+}
+
+static void
+a_peer_that_posts_past_the_deadline_is_late_all_the_same(void **state)
+{
+    struct scripted *scripted = *state;
+    struct chatter chatter = {.scripted = scripted, .until_ms = opb_deadline_ms(5000)};
+
+    let_peer_post(scripted);
+    assert_int_equal(exchange(scripted, serve_with_another_post, &chatter), OPB_LATE);
+    assert_true(opb_clock_ms() < chatter.until_ms);
+}
+
+static void
 a_request_that_is_not_answered_fails_the_lane(void **state)
 {
     struct scripted *scripted = *state;
@@ -538,6 +575,7 @@ main(void)
         WITH_SCRIPTED(a_response_to_another_request_fails_the_lane),
         WITH_SCRIPTED(a_request_where_none_may_come_fails_the_lane),
         WITH_SCRIPTED(no_answer_by_the_deadline_is_late_and_the_lane_is_given_up),
+        WITH_SCRIPTED(a_peer_that_posts_past_the_deadline_is_late_all_the_same),
         WITH_SCRIPTED(a_request_that_is_not_answered_fails_the_lane),
         WITH_SCRIPTED(a_request_is_answered_once_and_under_its_own_number),
         WITH_SCRIPTED(a_notification_is_not_answered),
