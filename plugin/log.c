@@ -68,7 +68,8 @@ log_line(OrthancPluginContext *context, enum opb_log_level level, const char *fi
     }
 }
 
-/* The core writes newlines as they are, which would make lines without a prefix. */
+/* The core writes newlines as they are, which would make lines without a prefix, and other
+ * control characters too, with which a host could fool who reads the log on a terminal. */
 static void
 log_lines(OrthancPluginContext *context, enum opb_log_level level, const char *file,
           int line, char *text)
@@ -76,6 +77,11 @@ log_lines(OrthancPluginContext *context, enum opb_log_level level, const char *f
     char *next = text;
     char *each;
 
+    for (char *c = text; *c != '\0'; c++) {
+        if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f) {
+            *c = ' ';
+        }
+    }
     while ((each = strsep(&next, "\n")) != NULL) {
         if (each[0] != '\0') {
             log_line(context, level, file, line, each);

@@ -46,6 +46,17 @@ a_long_text_is_not_cut_before_its_limit(void **state)
 }
 
 static void
+control_characters_become_spaces(void **state)
+{
+    struct opb_node *node = fake_node_new();
+
+    (void)state;
+    opb_log_error("%s", "a\tb\rE0101 c\x1b[2Jd\x7f\xc3\xa9");
+    assert_true(fake_log_has("a\tb E0101 c [2Jd \xc3\xa9\n"));
+    fake_node_free(node);
+}
+
+static void
 without_a_node_a_line_is_dropped(void **state)
 {
     (void)state;
@@ -61,6 +72,7 @@ main(void)
         OPB_TEST(each_line_becomes_one_line_of_orthancs_log),
         OPB_TEST(text_is_never_a_format),
         OPB_TEST(a_long_text_is_not_cut_before_its_limit),
+        OPB_TEST(control_characters_become_spaces),
         OPB_TEST(without_a_node_a_line_is_dropped),
     };
 
