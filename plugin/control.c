@@ -21,11 +21,17 @@
 #define MAX_REASON_BYTES    256u
 #define MAX_FRAMES_PER_TURN 64
 #define DETACH_MSGID        UINT32_MAX /* far from those of opb_exchange() */
+#define RATE_PERIOD_MS      1000u
+#define MAX_LINES           200u  /* in a period; more are left out, for the log's sake */
+#define MAX_NEWS            1000u /* in a period; more than a pool can start hosts */
 
 struct opb_control {
     struct opb_lane *lane;
     struct opb_message *message;
     const struct opb_control_news *news;
+    uint64_t period_ms; /* when it began */
+    uint32_t line_count;
+    uint32_t news_count;
     bool is_detaching;
     bool is_detached;
 };
@@ -42,14 +48,32 @@ copy_line(char *out, size_t capacity, const char *text)
     out[i] = '\0';
 }
 
+/* Counts begin anew with each period. */
 static void
-serve_log(struct opb_reader *reader)
+count_period(struct opb_control *control)
+{
+    uint64_t now_ms = opb_clock_ms();
+
+    if (now_ms - control->period_ms >= RATE_PERIOD_MS) {
+        control->period_ms = now_ms;
+        control->line_count = 0;
+        control->news_count = 0;
+    }
+}
+
+static void
+serve_log(struct opb_control *control, struct opb_reader *reader)
 {
     uint64_t level = opb_read_uint(reader, OPB_LOG_INFO);
     const char *text = opb_read_cstr(reader, false);
     char line[1024];
 
-    if (opb_reader_finish(reader) != OPB_OK) {
+    if (opb_reader_finish(reader) != OPB_OK || control->line_count > MAX_LINES) {
+        return;
+    }
+    if (++control->line_count > MAX_LINES) {
+        opb_log_warning("Worker: more than %u lines in a second: the rest is left out",
+                        MAX_LINES);
         return;
     }
     copy_line(line, sizeof(line), text);
@@ -116,6 +140,11 @@ serve_frame(void *context, struct opb_lane *lane, struct opb_frame *frame)
         opb_lane_fail(lane, OPB_BAD_FRAME, "the pool asked the node something");
         return OPB_BAD_FRAME;
     }
+    count_period(control);
+    if (opb_frame_method(frame) != OPB_CONTROL_LOG && ++control->news_count > MAX_NEWS) {
+        opb_lane_fail(lane, OPB_BAD_FRAME, "the pool sends more news than there can be");
+        return OPB_BAD_FRAME;
+    }
     opb_frame_params(frame, &reader);
     switch (opb_frame_method(frame)) {
     case OPB_CONTROL_HOST_STARTED:
@@ -125,7 +154,7 @@ serve_frame(void *context, struct opb_lane *lane, struct opb_frame *frame)
         serve_died(control, &reader);
         break;
     case OPB_CONTROL_LOG:
-        serve_log(&reader);
+        serve_log(control, &reader);
         break;
     default:
         opb_lane_fail(lane, OPB_BAD_FRAME, "the pool sent an unknown notification");

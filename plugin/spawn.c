@@ -33,6 +33,7 @@
 #define MAX_LINE_BYTES 512u
 #define END_MS         2000u /* for the daemon to end by itself, and after each signal */
 #define WAIT_STEP_MS   10
+#define MAX_ANCESTORS  32 /* ends the walk, if processes come and go meanwhile */
 
 struct opb_daemon {
     char *program;
@@ -61,6 +62,49 @@ int
 opb_daemon_lifeline(const struct opb_daemon *daemon)
 {
     return daemon->lifeline;
+}
+
+/* 0: there is no such process, or we may not see it. */
+static pid_t
+parent_of(pid_t pid)
+{
+    char path[64];
+    char text[512]; /* the name before the parent has 64 bytes at most */
+    const char *end;
+    size_t bytes;
+    long parent = 0;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid); /* fits */
+    file = fopen(path, "re");
+    if (file == NULL) {
+        return 0;
+    }
+    bytes = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file); /* was only read */
+    text[bytes] = '\0';
+    end = strrchr(text, ')'); /* the name may hold anything */
+    if (end == NULL || sscanf(end + 1, " %*c %19ld", &parent) != 1) {
+        return 0;
+    }
+    return (pid_t)parent;
+}
+
+enum opb_kinship
+opb_daemon_kinship(const struct opb_daemon *daemon, pid_t pid)
+{
+    for (int i = 0; i < MAX_ANCESTORS; i++) {
+        pid_t parent = parent_of(pid);
+
+        if (parent == daemon->pid) {
+            return OPB_KINSHIP_OWN;
+        }
+        if (parent <= 1) {
+            return i == 0 && parent == 0 ? OPB_KINSHIP_UNKNOWN : OPB_KINSHIP_NONE;
+        }
+        pid = parent;
+    }
+    return OPB_KINSHIP_NONE;
 }
 
 static bool

@@ -35,6 +35,11 @@ void opb_daemon_kill(struct opb_daemon *daemon, char *how, size_t capacity);
 /* True if it has ended, or ends within timeout_ms. */
 bool opb_daemon_wait_end(struct opb_daemon *daemon, uint64_t timeout_ms);
 
+/* Whether a process comes from the daemon: its child, or a child's. Unknown: it has ended,
+ * or the system hides it. */
+enum opb_kinship { OPB_KINSHIP_OWN, OPB_KINSHIP_UNKNOWN, OPB_KINSHIP_NONE };
+enum opb_kinship opb_daemon_kinship(const struct opb_daemon *daemon, pid_t pid);
+
 pid_t opb_daemon_pid(const struct opb_daemon *daemon);
 /* For poll: readable once the daemon has ended; -1 if the kernel has none. */
 int opb_daemon_pidfd(const struct opb_daemon *daemon);

@@ -72,10 +72,19 @@ void
 opb_pool_host_started(void *context, uint32_t host, pid_t pid)
 {
     struct opb_pool *pool = context;
+    enum opb_kinship kinship = OPB_KINSHIP_UNKNOWN; /* of a shared pool: not our concern */
     struct opb_session *session;
 
     if (pid <= 1) {
         opb_log_error("The worker named an impossible process as a host: %ld", (long)pid);
+        return;
+    }
+    if (pool->daemon != NULL) {
+        kinship = opb_daemon_kinship(pool->daemon, pid);
+    }
+    if (kinship == OPB_KINSHIP_NONE) {
+        opb_log_error("The worker named a process as a host that it has not started: %ld",
+                      (long)pid);
         return;
     }
     opb_pool_end_host(pool, "was replaced by another");
@@ -85,7 +94,7 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid)
         return;
     }
     opb_log_info("Host %u has started (pid %ld)", host, (long)pid);
-    pool->host_group = pid;
+    pool->host_group = kinship == OPB_KINSHIP_OWN ? pid : 0; /* what we may kill */
     opb_services_allow(pool->node->services, session);
     pthread_mutex_lock(&pool->lock);
     pool->host = session;

@@ -5,6 +5,7 @@
 #include "plugin/spawn.h"
 #include "protocol/sockets.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +84,34 @@ a_daemon_that_is_ready_runs_until_its_lifeline_ends(void **state)
     assert_false(opb_daemon_wait_end(daemon, 50));
     opb_daemon_stop(daemon);
     assert_false(fake_log_has("SIGTERM"));
+}
+
+static void
+only_what_a_daemon_has_started_is_its_own(void **state)
+{
+    struct opb_daemon *daemon;
+    char path[96];
+    FILE *file;
+    long child = 0;
+
+    (void)state;
+    write_program("sleep 60 & echo $! >${0%/*}/out; echo READY 1 $$ >&3; read -u 3 line; "
+                  "kill %1; exit 0",
+                  0700);
+    assert_int_equal(opb_daemon_start(&daemon, program, "/tmp/x.sock", -1,
+                                      opb_deadline_ms(20000), message, sizeof(message)),
+                     OPB_OK);
+    (void)snprintf(path, sizeof(path), "%s/out", directory);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%ld", &child), 1);
+    (void)fclose(file);
+    assert_int_equal(opb_daemon_kinship(daemon, (pid_t)child), OPB_KINSHIP_OWN);
+    assert_int_equal(opb_daemon_kinship(daemon, getpid()), OPB_KINSHIP_NONE);
+    assert_int_equal(opb_daemon_kinship(daemon, getppid()), OPB_KINSHIP_NONE);
+    assert_int_equal(opb_daemon_kinship(daemon, opb_daemon_pid(daemon)), OPB_KINSHIP_NONE);
+    assert_int_equal(opb_daemon_kinship(daemon, INT_MAX), OPB_KINSHIP_UNKNOWN);
+    opb_daemon_stop(daemon);
 }
 
 /* A line of /proc/<pid>/status that is a set of signals. */
@@ -263,6 +292,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SPAWN_TEST(a_daemon_that_is_ready_runs_until_its_lifeline_ends),
+        SPAWN_TEST(only_what_a_daemon_has_started_is_its_own),
         SPAWN_TEST(a_daemon_inherits_neither_signals_nor_descriptors),
         SPAWN_TEST(a_daemon_that_ends_at_once_is_reported_with_its_exit_code),
         SPAWN_TEST(a_daemon_of_another_protocol_version_is_refused),
