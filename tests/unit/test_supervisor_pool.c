@@ -331,6 +331,42 @@ a_node_that_asks_and_never_listens_is_let_go(void **state)
 }
 
 static void
+post_nonsense(struct pool *pool, uint32_t count)
+{
+    struct opb_message *message = opb_message_new();
+
+    assert_non_null(message);
+    for (uint32_t i = 0; i < count; i++) {
+        opb_message_begin_notify(message, 4711, 0);
+        assert_int_equal(
+            opb_lane_send(pool->control, message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    }
+    opb_message_free(message);
+}
+
+static void
+a_node_that_leaves_with_much_unread_is_noticed(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+    struct pollfd item = {.events = POLLIN};
+
+    (void)state;
+    pool_start(&pool, false, NULL);
+    host = pool_attach(&pool);
+    pool_replace_host(&pool, host.host, "must be replaced");
+    item.fd = opb_lane_fd(pool.control);
+    assert_int_equal(poll(&item, 1, (int)POOL_WAIT_MS), 1); /* news that nobody reads */
+    assert_int_equal(kill(pool.pid, SIGSTOP), 0);
+    post_nonsense(&pool, 100); /* more than it serves in a turn */
+    opb_lane_close(pool.control);
+    pool.control = NULL;
+    assert_int_equal(kill(pool.pid, SIGCONT), 0);
+    pool_await_stderr(&pool, "is gone: ending its Python processes");
+    pool_end(&pool);
+}
+
+static void
 touch(const char *directory, const char *name)
 {
     char path[256];
@@ -609,6 +645,7 @@ main(void)
         OPB_TEST(attach_wants_a_real_secret_and_only_once),
         OPB_TEST(names_are_made_unique_and_fit_for_logs),
         OPB_TEST(a_node_that_asks_and_never_listens_is_let_go),
+        OPB_TEST(a_node_that_leaves_with_much_unread_is_noticed),
         OPB_TEST(when_the_lifeline_ends_everything_is_gone),
         OPB_TEST(an_orderly_end_says_nothing),
         OPB_TEST(when_the_control_connection_ends_a_managed_pool_ends),

@@ -416,11 +416,15 @@ on_poll(uv_poll_t *poll, int status, int events)
 {
     struct opb_connection *connection = poll->data;
 
-    if (status == 0 && (events & UV_WRITABLE) != 0) {
+    if (status != 0) { /* the peer left without reading: libuv watches it no longer */
+        fail(connection, OPB_GONE);
+        return;
+    }
+    if ((events & UV_WRITABLE) != 0) {
         write_waiting(connection);
         watch(connection);
     }
-    if (status != 0 || (events & UV_READABLE) != 0) {
+    if ((events & UV_READABLE) != 0) {
         on_readable(connection);
     }
 }
