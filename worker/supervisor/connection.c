@@ -22,8 +22,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define FRAMES_PER_TURN 32 /* then other connections get theirs */
-#define PASS_AGAIN_MS   20u
+#define FRAMES_PER_TURN   32 /* then other connections get theirs */
+#define PASS_AGAIN_MS     20u
+#define COMPLAIN_EVERY_MS 10000u
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
@@ -441,6 +442,31 @@ on_late(uv_timer_t *timer)
         refuse_stranger(connection,
                         "it opened a control connection and did not attach in time");
     }
+}
+
+bool
+opb_connection_drop_silent(struct opb_pool *pool)
+{
+    struct opb_connection *oldest = NULL;
+    uint64_t now_ms = opb_clock_ms();
+
+    for (struct opb_connection *each = pool->connections; each != NULL; each = each->next) {
+        if (each->is_pending && each->stage != OPB_STAGE_PASSING) {
+            oldest = each; /* new ones are put in front */
+        }
+    }
+    if (oldest == NULL) {
+        return false;
+    }
+    if (pool->complained_ms == 0 || now_ms - pool->complained_ms > COMPLAIN_EVERY_MS) {
+        pool->complained_ms = now_ms;
+        opb_pool_log(pool, NULL, OPB_LOG_WARNING,
+                     "more than %u connections have not said what they want: the oldest "
+                     "are closed, now one of process %d",
+                     OPB_MAX_PENDING, (int)oldest->peer_pid);
+    }
+    opb_connection_close(oldest);
+    return true;
 }
 
 void

@@ -33,8 +33,7 @@ static void on_listen(uv_poll_t *poll, int status, int events);
 static void
 watch_listener(struct opb_pool *pool)
 {
-    if (pool->is_stopping || pool->is_draining || pool->is_accept_paused ||
-        pool->pending_count >= OPB_MAX_PENDING) {
+    if (pool->is_stopping || pool->is_draining || pool->is_accept_paused) {
         (void)uv_poll_stop(&pool->listen_poll); /* always 0 */
     }
     else {
@@ -105,7 +104,8 @@ on_listen(uv_poll_t *poll, int status, int events)
         int fd = -1;
         enum opb_status accepted;
 
-        if (pool->pending_count >= OPB_MAX_PENDING) {
+        if (pool->pending_count >= OPB_MAX_PENDING && !opb_connection_drop_silent(pool)) {
+            pause_accepting(pool, "too many lanes wait for their hosts");
             break;
         }
         accepted = opb_socket_accept(&fd, pool->listen_fd);

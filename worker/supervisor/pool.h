@@ -27,7 +27,7 @@
 
 /* Hosts per node. */
 #define OPB_NODE_SLOTS 1u
-/* Connections that have not finished their handshake. */
+/* Connections that have not finished their handshake: one more, and the oldest goes. */
 #define OPB_MAX_PENDING                256u
 #define OPB_MAX_CONTROL_ENVELOPE_BYTES 65536u
 /* Bytes waiting for a node that does not read: logs are dropped from the first
@@ -159,6 +159,7 @@ struct opb_pool {
     uv_signal_t signals[4];
     struct opb_connection *connections;
     uint32_t pending_count;
+    uint64_t complained_ms; /* about connections that say nothing */
     struct opb_node *nodes;
     struct opb_host *hosts; /* running */
     struct opb_host *dead;  /* reaped; their orphans are being looked for */
@@ -182,6 +183,9 @@ void opb_pool_log(struct opb_pool *pool, struct opb_node *node, enum opb_log_lev
 /* connection.c. Takes *fd and sets it to -1, on success only. */
 OPB_MUST_CHECK enum opb_status opb_connection_open(struct opb_pool *pool, int *fd,
                                                    pid_t peer_pid);
+/* Ends the oldest connection that has not said what it wants: who means it says so at once.
+ * False if there is none. */
+bool opb_connection_drop_silent(struct opb_pool *pool);
 /* Ends the connection without a word to its node; freed later by the loop. */
 void opb_connection_close(struct opb_connection *connection);
 /* Sends pool->message, in order, without waiting. A peer that cannot be written to is
