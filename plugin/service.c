@@ -218,9 +218,13 @@ shake_hands(struct opb_services *services, struct opb_lane *lane)
     struct opb_peer peer;
     char reason[256];
 
-    if (opb_socket_peer(opb_lane_fd(lane), &peer) != OPB_OK ||
-        (peer.uid != geteuid() && peer.uid != 0)) {
-        opb_log_warning("A process of another user tried to connect to the node's socket");
+    if (opb_socket_peer(opb_lane_fd(lane), &peer) != OPB_OK) {
+        return NULL; /* cannot happen with a socket of this kind */
+    }
+    if (peer.uid != geteuid() && peer.uid != 0) {
+        opb_log_warning("refused a connection of process %ld: user %lu may not use this "
+                        "node",
+                        (long)peer.pid, (unsigned long)peer.uid);
         return NULL;
     }
     if (opb_lane_receive(lane, &frame, deadline_ms) != OPB_OK) {
