@@ -426,6 +426,10 @@ opb_socket_take(int socket_fd, void *bytes, size_t capacity, size_t *byte_count,
         return errno == ECONNRESET ? OPB_GONE : OPB_SYSTEM;
     }
     fd_count = collect_fds(&header, &kept);
+    if (count > 0 && fd_count == 0 && (header.msg_flags & MSG_CTRUNC) != 0) {
+        errno = EMFILE; /* there was one, and no room for it here */
+        return OPB_SYSTEM;
+    }
     if (count == 0 || fd_count > 1 || (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
         if (kept >= 0) {
             (void)close(kept);

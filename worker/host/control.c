@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -82,7 +83,8 @@ dispatch(uint8_t kind, int *fd)
         if (status == OPB_OK) {
             return;
         }
-        opb_host_say("cannot serve a call lane: %s", opb_status_text(status));
+        opb_host_say("cannot serve a call lane: %s",
+                     status == OPB_SYSTEM ? strerror(errno) : opb_status_text(status));
     }
     else {
         opb_host_say("the supervisor sent a lane of unknown kind %u", (unsigned)kind);
@@ -103,6 +105,7 @@ control_run(void *unused)
         int fd = -1;
         enum opb_status status =
             opb_socket_take(control.fd, &kind, sizeof(kind), &bytes, &fd);
+        int error = errno;
 
         if (status == OPB_GONE) {
             end_with_the_pool();
@@ -114,7 +117,8 @@ control_run(void *unused)
         if (fd >= 0) {
             (void)close(fd);
         }
-        opb_host_say("cannot take a lane from the supervisor: %s", opb_status_text(status));
+        opb_host_say("cannot take a lane from the supervisor: %s",
+                     status == OPB_SYSTEM ? strerror(error) : opb_status_text(status));
         (void)nanosleep(&pause,
                         NULL); /* out of memory or descriptors: not in a tight loop */
     }
