@@ -15,6 +15,8 @@
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@
 #define IDLE_MESSAGES       64u
 #define CONNECT_TIMEOUT_MS  5000u /* for one attempt */
 #define CONNECT_INTERVAL_MS 50u   /* between attempts while the pool does not answer */
+#define COMPLAIN_EVERY_MS   10000u
 
 enum session_state { SESSION_LOADING, SESSION_ACTIVE, SESSION_DEAD };
 
@@ -357,6 +360,23 @@ opb_session_forget(struct opb_session *session, struct opb_lane *lane)
     free(known);
 }
 
+/* A shortage of this process, which does not show elsewhere; not in a flood of lines. */
+static void
+log_shortage(uint32_t host, int error)
+{
+    static atomic_ullong said_ms;
+    unsigned long long now_ms = opb_clock_ms();
+    unsigned long long before_ms = atomic_load(&said_ms);
+
+    if ((error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS) &&
+        (before_ms == 0 || now_ms - before_ms > COMPLAIN_EVERY_MS) &&
+        atomic_compare_exchange_strong(&said_ms, &before_ms, now_ms)) {
+        opb_log_error("A lane to host %u cannot be opened now: %s. Calls wait for one as "
+                      "long as Python.QueueTimeout allows",
+                      host, strerror(error));
+    }
+}
+
 enum opb_status
 opb_session_connect(struct opb_session *session, struct opb_lane **out,
                     enum opb_connection_kind kind, uint64_t deadline_ms)
@@ -378,6 +398,7 @@ opb_session_connect(struct opb_session *session, struct opb_lane **out,
     pthread_mutex_unlock(&node->lock);
     status = opb_socket_connect(&fd, path, deadline_ms);
     if (status != OPB_OK) {
+        log_shortage(session->host, status == OPB_SYSTEM ? errno : 0);
         return status;
     }
     status = opb_lane_open(&lane, &fd, &opb_segment_malloc);

@@ -21,10 +21,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define BACKLOG          128
-#define ACCEPTS_PER_TURN 16
-#define ACCEPT_PAUSE_MS  100u
-#define STOP_MS          2000u /* to kill and reap everything */
+#define BACKLOG           128
+#define ACCEPTS_PER_TURN  16
+#define ACCEPT_PAUSE_MS   100u
+#define COMPLAIN_EVERY_MS 10000u
+#define STOP_MS           2000u /* to kill and reap everything */
 
 static const int handled_signals[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
 
@@ -61,9 +62,14 @@ on_accept_timer(uv_timer_t *timer)
 static void
 pause_accepting(struct opb_pool *pool, const char *why)
 {
-    opb_pool_log(pool, NULL, OPB_LOG_WARNING,
-                 "cannot take a connection now (%s): trying again in %u ms", why,
-                 ACCEPT_PAUSE_MS);
+    uint64_t now_ms = opb_clock_ms();
+
+    if (pool->paused_ms == 0 || now_ms - pool->paused_ms > COMPLAIN_EVERY_MS) {
+        pool->paused_ms = now_ms;
+        opb_pool_log(pool, NULL, OPB_LOG_WARNING,
+                     "cannot take a connection now (%s): trying again every %u ms", why,
+                     ACCEPT_PAUSE_MS);
+    }
     pool->is_accept_paused = true;
     (void)uv_timer_start(&pool->accept_timer, on_accept_timer, ACCEPT_PAUSE_MS, 0);
     watch_listener(pool);

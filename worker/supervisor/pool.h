@@ -160,6 +160,7 @@ struct opb_pool {
     struct opb_connection *connections;
     uint32_t pending_count;
     uint64_t complained_ms; /* about connections that say nothing */
+    uint64_t paused_ms;     /* when it was last said that none can be taken */
     struct opb_node *nodes;
     struct opb_host *hosts; /* running */
     struct opb_host *dead;  /* reaped; their orphans are being looked for */
