@@ -185,8 +185,8 @@ copy_rows(OrthancPluginContext *context, OrthancPluginImage *image, const uint8_
     uint8_t *to = OrthancPluginGetImageBuffer(context, image);
     uint32_t bytes = pitch < to_pitch ? pitch : to_pitch;
 
-    if (to == NULL) {
-        return; /* an empty image */
+    if (to == NULL || to_pitch == 0) {
+        return; /* an empty image, whose height may be anything */
     }
     for (uint32_t y = 0; y < height; y++) {
         memcpy(to, from, bytes);

@@ -561,6 +561,31 @@ arguments_of_the_command_line_that_are_none_never_reach_the_core(void **state)
     assert_int_equal(fake_calls(_OrthancPluginService_GetCommandLineArgument), 1);
 }
 
+static OrthancPluginErrorCode
+no_pitch(const void *params)
+{
+    *((const _OrthancPluginGetImageInfo *)params)->resultUint32 = 0;
+    return OrthancPluginErrorCode_Success;
+}
+
+static void
+an_image_without_width_costs_no_time_however_high_it_is(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t began_ms = opb_clock_ms();
+
+    serve_images();
+    fake_on(_OrthancPluginService_GetImagePitch, no_pitch);
+    begin(fixture, "CreateImageFromBuffer", 5);
+    opb_pack_int(fixture->message, OrthancPluginPixelFormat_Grayscale8);
+    opb_pack_uint(fixture->message, 0);
+    opb_pack_uint(fixture->message, UINT32_MAX);
+    opb_pack_uint(fixture->message, 0);
+    opb_pack_bytes(fixture->message, "", 0);
+    (void)expect_uint(fixture);
+    assert_true(opb_clock_ms() - began_ms < 2000); /* else 4 billion rows of nothing */
+}
+
 static void
 pack_png(struct fixture *fixture, uint32_t width, uint32_t height, uint32_t pitch,
          size_t size)
@@ -794,6 +819,7 @@ main(void)
         INVOCATION_TEST(null_text_is_an_internal_error_or_none),
         INVOCATION_TEST(image_from_a_buffer_has_zeros_where_the_buffer_has_nothing),
         INVOCATION_TEST(image_from_a_buffer_of_the_wrong_size_is_refused),
+        INVOCATION_TEST(an_image_without_width_costs_no_time_however_high_it_is),
         INVOCATION_TEST(arguments_of_the_command_line_that_are_none_never_reach_the_core),
         INVOCATION_TEST(images_of_more_than_32_bits_never_reach_the_core),
         INVOCATION_TEST(sizes_that_do_not_fit_never_reach_the_core),
