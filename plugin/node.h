@@ -59,6 +59,7 @@ struct opb_node {
     struct opb_session *session; /* the host that takes calls now, or NULL */
     uint32_t server_calls; /* SDK calls that need the server, running on own threads */
     struct opb_counts counts;
+    atomic_uint_least64_t shortage_ms; /* when one was last said: session.c */
 
     struct opb_routes *routes;
     struct opb_events *events;

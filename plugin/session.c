@@ -362,18 +362,18 @@ opb_session_forget(struct opb_session *session, struct opb_lane *lane)
 
 /* A shortage of this process, which does not show elsewhere; not in a flood of lines. */
 static void
-log_shortage(uint32_t host, int error)
+log_shortage(const struct opb_session *session, int error)
 {
-    static atomic_ullong said_ms;
-    unsigned long long now_ms = opb_clock_ms();
-    unsigned long long before_ms = atomic_load(&said_ms);
+    atomic_uint_least64_t *said_ms = &session->node->shortage_ms;
+    uint64_t now_ms = opb_clock_ms();
+    uint64_t before_ms = atomic_load(said_ms);
 
     if ((error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS) &&
         (before_ms == 0 || now_ms - before_ms > COMPLAIN_EVERY_MS) &&
-        atomic_compare_exchange_strong(&said_ms, &before_ms, now_ms)) {
+        atomic_compare_exchange_strong(said_ms, &before_ms, now_ms)) {
         opb_log_error("A lane to host %u cannot be opened now: %s. Calls wait for one as "
                       "long as Python.QueueTimeout allows",
-                      host, strerror(error));
+                      session->host, strerror(error));
     }
 }
 
@@ -398,7 +398,7 @@ opb_session_connect(struct opb_session *session, struct opb_lane **out,
     pthread_mutex_unlock(&node->lock);
     status = opb_socket_connect(&fd, path, deadline_ms);
     if (status != OPB_OK) {
-        log_shortage(session->host, status == OPB_SYSTEM ? errno : 0);
+        log_shortage(session, status == OPB_SYSTEM ? errno : 0);
         return status;
     }
     status = opb_lane_open(&lane, &fd, &opb_segment_malloc);
