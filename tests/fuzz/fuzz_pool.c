@@ -50,6 +50,12 @@ opb_host_replace(struct opb_host *host, const char *reason)
     opb_node_host_died(host->node, host->id, host->pid, "was replaced");
 }
 
+void
+opb_stacks_ask(struct opb_host *host, const char *reason)
+{
+    opb_host_replace(host, reason);
+}
+
 enum opb_status
 opb_host_pass(struct opb_host *host, enum opb_connection_kind kind, int fd)
 {
