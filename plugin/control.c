@@ -22,7 +22,7 @@
 #define MAX_FRAMES_PER_TURN 64
 #define DETACH_MSGID        UINT32_MAX /* far from those of opb_exchange() */
 #define RATE_PERIOD_MS      1000u
-#define MAX_LINES           200u  /* in a period; more are left out, for the log's sake */
+#define MAX_LINES           4000u /* in a period; the stacks of a host that hangs fit */
 #define MAX_NEWS            1000u /* in a period; more than a pool can start hosts */
 
 struct opb_control {
