@@ -449,14 +449,16 @@ opb_connection_drop_silent(struct opb_pool *pool)
 {
     struct opb_connection *oldest = NULL;
     uint64_t now_ms = opb_clock_ms();
+    uint32_t count = 0;
 
     for (struct opb_connection *each = pool->connections; each != NULL; each = each->next) {
         if (each->is_pending && each->stage != OPB_STAGE_PASSING) {
             oldest = each; /* new ones are put in front */
+            count++;
         }
     }
-    if (oldest == NULL) {
-        return false;
+    if (count < OPB_MAX_PENDING / 4) {
+        return false; /* so few may be new ones, whose words have not been read yet */
     }
     if (pool->complained_ms == 0 || now_ms - pool->complained_ms > COMPLAIN_EVERY_MS) {
         pool->complained_ms = now_ms;

@@ -185,7 +185,7 @@ void opb_pool_log(struct opb_pool *pool, struct opb_node *node, enum opb_log_lev
 OPB_MUST_CHECK enum opb_status opb_connection_open(struct opb_pool *pool, int *fd,
                                                    pid_t peer_pid);
 /* Ends the oldest connection that has not said what it wants: who means it says so at once.
- * False if there is none. */
+ * False if there are few. */
 bool opb_connection_drop_silent(struct opb_pool *pool);
 /* Ends the connection without a word to its node; freed later by the loop. */
 void opb_connection_close(struct opb_connection *connection);
