@@ -7,6 +7,7 @@
 #include "events.h"
 #include "invocation.h"
 #include "log.h"
+#include "pool.h"
 #include "routes.h"
 
 #include "protocol/sockets.h"
@@ -36,6 +37,12 @@ opb_callback_change(OrthancPluginChangeType change, OrthancPluginResourceType re
 
     if (node == NULL) {
         return OrthancPluginErrorCode_Success;
+    }
+    if (change == OrthancPluginChangeType_OrthancStarted) {
+        opb_events_note_started(node->events);
+    }
+    if (change == OrthancPluginChangeType_OrthancStopped) {
+        opb_pool_stop_reloads(node->pool);
     }
     if (opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX)) {
         opb_events_push(node->events, change, resource_type, resource_id);

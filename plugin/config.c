@@ -21,6 +21,7 @@
 
 enum key_type {
     KEY_TEXT,    /* not empty */
+    KEY_ROUTE,   /* a path below / without special characters, or empty */
     KEY_SCRIPT,  /* any text: the path has its own checks */
     KEY_BOOL,    /* or-ed into its field */
     KEY_SECONDS, /* into a field in milliseconds */
@@ -58,6 +59,9 @@ static const struct key section_keys[] = {
     {"MaxRestarts", KEY_NUMBER, FIELD(max_restarts), 0, 100},
     {"RestartWindow", KEY_SECONDS, FIELD(restart_window_ms), 1, 3600},
     {"StartTimeout", KEY_SECONDS, FIELD(start_timeout_ms), 1, 3600},
+    {"AdminPath", KEY_ROUTE, FIELD(admin_path), 0, 0},
+    {"ReloadTimeout", KEY_SECONDS, FIELD(reload_timeout_ms), 1, 3600},
+    {"DrainTimeout", KEY_SECONDS, FIELD(drain_timeout_ms), 0.1, 3600},
     {"StopTimeout", KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
 };
 #define SECTION_KEY_COUNT (sizeof(section_keys) / sizeof(section_keys[0]))
@@ -175,6 +179,20 @@ refuse(const struct reading *reading, const struct key *key, const json_t *value
     return OPB_REFUSED;
 }
 
+/* Part of a regular expression as it is. */
+static bool
+is_route(const char *text)
+{
+    size_t bytes = strlen(text);
+
+    return bytes == 0 ||
+           (text[0] == '/' && bytes > 1 && text[bytes - 1] != '/' &&
+            strstr(text, "//") == NULL &&
+            strspn(text,
+                   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_/") ==
+                bytes);
+}
+
 static enum opb_status
 read_text(const struct reading *reading, const struct key *key, const json_t *value)
 {
@@ -190,6 +208,11 @@ read_text(const struct reading *reading, const struct key *key, const json_t *va
     }
     if (key->type == KEY_TEXT && text[0] == '\0') {
         return refuse(reading, key, value, "a string that is not empty");
+    }
+    if (key->type == KEY_ROUTE && !is_route(text)) {
+        return refuse(
+            reading, key, value,
+            "a path like \"/python-bridge\" (letters, digits, - _ / only), or empty");
     }
     copy = strdup(text);
     if (copy == NULL) {
@@ -339,6 +362,7 @@ read_value(const struct reading *reading, const struct key *key, json_t *value)
 {
     switch (key->type) {
     case KEY_TEXT:
+    case KEY_ROUTE:
     case KEY_SCRIPT:
         return read_text(reading, key, value);
     case KEY_BOOL:
@@ -532,6 +556,12 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     for (int i = 0; i < OPB_CALL_COUNT; i++) {
         reading.config->call_timeout_ms[i] = calls[i].timeout_ms;
     }
+    reading.config->reload_timeout_ms = 60 * 1000;
+    reading.config->drain_timeout_ms = 30 * 1000;
+    reading.config->admin_path = strdup("/python-bridge");
+    if (reading.config->admin_path == NULL) {
+        goto say_no_memory;
+    }
     status = read_all(&reading, root);
     if (status == OPB_OK) {
         *out = reading.config;
@@ -622,5 +652,6 @@ opb_config_free(struct opb_config *config)
     free(config->worker);
     free(config->runtime_dir);
     free(config->pool);
+    free(config->admin_path);
     free(config);
 }

@@ -105,13 +105,32 @@ serve_died(struct opb_control *control, struct opb_reader *reader)
 }
 
 static void
-serve_started(struct opb_control *control, struct opb_reader *reader)
+serve_started(struct opb_reader *reader, void *context,
+              void (*started)(void *context, uint32_t host, pid_t pid))
 {
     uint32_t host = (uint32_t)opb_read_uint(reader, UINT32_MAX);
     pid_t pid = (pid_t)opb_read_uint(reader, INT32_MAX);
 
     if (opb_reader_finish(reader) == OPB_OK) {
-        control->news->host_started(control->news->context, host, pid);
+        started(context, host, pid);
+    }
+}
+
+static void
+serve_switched(const struct opb_control *control, struct opb_reader *reader)
+{
+    uint32_t host = (uint32_t)opb_read_uint(reader, UINT32_MAX);
+
+    if (opb_reader_finish(reader) == OPB_OK) {
+        control->news->switched(control->news->context, host);
+    }
+}
+
+static void
+serve_reload(const struct opb_control *control, struct opb_reader *reader)
+{
+    if (opb_reader_finish(reader) == OPB_OK) {
+        control->news->reload(control->news->context);
     }
 }
 
@@ -148,7 +167,16 @@ serve_frame(void *context, struct opb_lane *lane, struct opb_frame *frame)
     opb_frame_params(frame, &reader);
     switch (opb_frame_method(frame)) {
     case OPB_CONTROL_HOST_STARTED:
-        serve_started(control, &reader);
+        serve_started(&reader, control->news->context, control->news->host_started);
+        break;
+    case OPB_CONTROL_NEXT_STARTED:
+        serve_started(&reader, control->news->context, control->news->next_started);
+        break;
+    case OPB_CONTROL_SWITCHED:
+        serve_switched(control, &reader);
+        break;
+    case OPB_CONTROL_RELOAD:
+        serve_reload(control, &reader);
         break;
     case OPB_CONTROL_HOST_DIED:
         serve_died(control, &reader);
@@ -232,6 +260,21 @@ opb_control_host_hangs(struct opb_control *control, uint32_t host, const char *r
                        uint64_t deadline_ms)
 {
     return send_about_host(control, OPB_CONTROL_HOST_HANGS, host, reason, deadline_ms);
+}
+
+enum opb_status
+opb_control_start_next(struct opb_control *control, uint64_t deadline_ms)
+{
+    opb_message_begin_notify(control->message, OPB_CONTROL_START_NEXT, 0);
+    return opb_lane_send(control->lane, control->message, deadline_ms);
+}
+
+enum opb_status
+opb_control_switch(struct opb_control *control, uint32_t host, uint64_t deadline_ms)
+{
+    opb_message_begin_notify(control->message, OPB_CONTROL_SWITCH, 1);
+    opb_pack_uint(control->message, host);
+    return opb_lane_send(control->lane, control->message, deadline_ms);
 }
 
 enum opb_status

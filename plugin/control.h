@@ -20,6 +20,13 @@ struct opb_control_news {
     void (*host_started)(void *context, uint32_t host, pid_t pid);
     /* pid is 0 if it never ran. reason is one line. */
     void (*host_died)(void *context, uint32_t host, pid_t pid, const char *reason);
+    /* The next host, beside the one that runs; pid is 0 if it could not be started, and
+     * host_died says why. */
+    void (*next_started)(void *context, uint32_t host, pid_t pid);
+    /* The pool has done what opb_control_switch() asked for. */
+    void (*switched)(void *context, uint32_t host);
+    /* Somebody asks for the next generation. */
+    void (*reload)(void *context);
     void *context;
 };
 
@@ -49,6 +56,11 @@ OPB_MUST_CHECK enum opb_status opb_control_replace_host(struct opb_control *cont
 OPB_MUST_CHECK enum opb_status opb_control_host_hangs(struct opb_control *control,
                                                       uint32_t host, const char *reason,
                                                       uint64_t deadline_ms);
+/* Asks for a host beside the one that runs; for it to take that one's place. */
+OPB_MUST_CHECK enum opb_status opb_control_start_next(struct opb_control *control,
+                                                      uint64_t deadline_ms);
+OPB_MUST_CHECK enum opb_status opb_control_switch(struct opb_control *control,
+                                                  uint32_t host, uint64_t deadline_ms);
 /* Asks for the end of the node's hosts: no new ones, and they have grace_ms to end by
  * themselves. The answer is taken by opb_control_serve(). */
 OPB_MUST_CHECK enum opb_status opb_control_detach(struct opb_control *control,

@@ -139,6 +139,19 @@ opb_driver_end(struct opb_driver **driver_in, struct opb_node *node,
     free(driver);
 }
 
+bool
+opb_drivers_has(const struct opb_session *session)
+{
+    const struct opb_driver *driver;
+
+    pthread_mutex_lock(&lock);
+    for (driver = first; driver != NULL && driver->session != session;
+         driver = driver->next) {
+    }
+    pthread_mutex_unlock(&lock);
+    return driver != NULL;
+}
+
 void
 opb_drivers_session_ended(const struct opb_session *ended)
 {

@@ -34,6 +34,8 @@ enum opb_outcome opb_driver_call(struct opb_driver *driver, struct opb_node *nod
 void opb_driver_end(struct opb_driver **driver, struct opb_node *node,
                     enum opb_call_index kind, const char *what);
 
+/* Whether there are drivers that a host has made. */
+bool opb_drivers_has(const struct opb_session *session);
 /* session.c: a host has ended; its drivers hold on to it no longer. */
 void opb_drivers_session_ended(const struct opb_session *ended);
 

@@ -3,6 +3,9 @@
  *
  * An event is done when its callback has returned, whatever it returned. If the host dies
  * first, the next host gets it once more; an event that ends two hosts is set aside.
+ *
+ * A change of generation stands in the queue as an event of its own, which names the
+ * session that calls went to before: it is the one for all events in front of it.
  */
 #include "events.h"
 
@@ -12,6 +15,8 @@
 #include "log.h"
 #include "threads.h"
 
+#include "protocol/sockets.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,27 +24,39 @@
 #define MAX_EVENTS     100000u
 #define LOST_LOG_EVERY 10000u
 #define WHAT_BYTES     160u
+#define RETRY_MS       1000u /* after a shortage */
 #define THREAD_NAME    "PY-CHANGES"
 
 struct event {
     struct event *next;
     OrthancPluginChangeType change;
     OrthancPluginResourceType resource_type;
-    char resource_id[];
+    bool is_switch;
+    bool tell_old;           /* ORTHANC_STOPPED */
+    bool tell_next;          /* ORTHANC_STARTED */
+    struct opb_session *old; /* of a switch: a reference, or NULL */
+    struct event *next_switch;
+    const char *resource_id;
+    char text[];
 };
 
 struct opb_events {
     struct opb_node *node;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed; /* CLOCK_MONOTONIC */
     struct event *first;
     struct event **last; /* where the next one is linked */
     uint32_t count;
-    uint64_t lost_count; /* no room, or no memory */
-    uint64_t late_count; /* after ORTHANC_STOPPED */
+    struct event *first_switch; /* of those in the queue */
+    struct event **last_switch;
+    uint64_t switch_count; /* ever put into the queue */
+    uint64_t switch_done;  /* of those: the old session was told */
+    uint64_t lost_count;   /* no room, or no memory */
+    uint64_t late_count;   /* after ORTHANC_STOPPED */
     pthread_t thread;
     bool is_running;  /* the thread exists */
     bool is_stopping; /* it ends after the event at hand */
+    bool has_started; /* ORTHANC_STARTED has come */
     bool has_stopped; /* ORTHANC_STOPPED is in the queue, or was */
     bool stop_done;   /* it was delivered, or given up */
 };
@@ -71,10 +88,22 @@ opb_events_new(struct opb_events **out, struct opb_node *node)
     }
     events->node = node;
     events->last = &events->first;
+    events->last_switch = &events->first_switch;
+    if (opb_condition_init(&events->changed) != OPB_OK) {
+        free(events);
+        return OPB_NO_MEMORY;
+    }
     pthread_mutex_init(&events->lock, NULL);
-    pthread_cond_init(&events->changed, NULL);
     *out = events;
     return OPB_OK;
+}
+
+/* No lock is held: the last reference to a session frees objects in Orthanc. */
+static void
+event_free(struct event *event)
+{
+    opb_session_unref(event->old);
+    free(event);
 }
 
 void
@@ -87,19 +116,26 @@ opb_events_free(struct opb_events *events)
     }
     for (struct event *event = events->first; event != NULL; event = next) {
         next = event->next;
-        free(event);
+        event_free(event);
     }
     pthread_cond_destroy(&events->changed);
     pthread_mutex_destroy(&events->lock);
     free(events);
 }
 
+struct delivery {
+    const struct event *event;
+    bool is_sent; /* or about to be */
+};
+
 static void
 event_pack(struct opb_message *message, struct opb_session *session, void *context)
 {
-    const struct event *event = context;
+    struct delivery *delivery = context;
+    const struct event *event = delivery->event;
 
     (void)session; /* an event is lent nothing */
+    delivery->is_sent = true;
     opb_message_begin_request(message, OPB_CALL_CHANGE_INDEX, 3);
     opb_pack_int(message, (int64_t)event->change);
     opb_pack_int(message, (int64_t)event->resource_type);
@@ -118,11 +154,39 @@ is_giving_up(struct opb_events *events)
     return is_giving_up || opb_node_phase(events->node) == OPB_PHASE_FINALIZING;
 }
 
-/* Delivers one event. False: there is no host, and nobody should wait for one. */
-static bool
-deliver(struct opb_events *events, struct event *event)
+/* A pause before another attempt. */
+static void
+pause_delivery(struct opb_events *events)
 {
-    struct opb_call_io io = {.pack = event_pack, .context = event};
+    uint64_t until_ms = opb_deadline_ms(RETRY_MS);
+
+    pthread_mutex_lock(&events->lock);
+    while (!events->is_stopping &&
+           opb_condition_wait(&events->changed, &events->lock, until_ms) == OPB_OK) {
+    }
+    pthread_mutex_unlock(&events->lock);
+}
+
+/* In the session, if it lives, else in the one that calls go to. */
+static enum opb_outcome
+run(struct opb_events *events, struct opb_session *session, struct delivery *delivery,
+    const char *what)
+{
+    struct opb_call_io io = {.pack = event_pack, .context = delivery};
+
+    delivery->is_sent = false;
+    if (session != NULL) {
+        return opb_call_run_in(session, OPB_CALL_CHANGE_INDEX, &io, what, OPB_FOREVER);
+    }
+    return opb_call_run(events->node, OPB_CALL_CHANGE_INDEX, &io, what, OPB_FOREVER);
+}
+
+/* Delivers one event, to the session (NULL: whichever there is) as long as it lives. False:
+ * there is no host, and nobody should wait for one. */
+static bool
+deliver(struct opb_events *events, const struct event *event, struct opb_session *session)
+{
+    struct delivery delivery = {.event = event};
     char what[WHAT_BYTES];
     int deaths = 0;
 
@@ -130,14 +194,29 @@ deliver(struct opb_events *events, struct event *event)
                    change_name(event->change), event->resource_id[0] != '\0' ? " " : "",
                    event->resource_id);
     for (;;) {
-        switch (opb_call_run(events->node, OPB_CALL_CHANGE_INDEX, &io, what, OPB_FOREVER)) {
+        if (session != NULL && opb_session_is_dead(session)) {
+            session = NULL;
+        }
+        switch (run(events, session, &delivery, what)) {
+        case OPB_CALL_FAILED:
+            if (session == NULL || delivery.is_sent) {
+                return true;
+            }
+            pause_delivery(events); /* no lane to be had: the session has not seen it */
+            if (is_giving_up(events)) {
+                session = NULL;
+            }
+            break;
         case OPB_CALL_DONE:
         case OPB_CALL_RAISED:
         case OPB_CALL_ENCODING:
-        case OPB_CALL_FAILED:
             return true;
         case OPB_CALL_DIED:
         case OPB_CALL_LATE: /* its host is killed for it */
+            session = NULL;
+            if (!delivery.is_sent) {
+                break; /* it had ended before */
+            }
             if (++deaths == 2) {
                 opb_log_error(
                     "The event %s %s (resource type %d) has ended two hosts: it is "
@@ -158,26 +237,86 @@ deliver(struct opb_events *events, struct event *event)
     }
 }
 
-/* Takes the first event, waiting for one. NULL: the thread shall end. */
+/* With the lock held: takes the first event off the queue. */
 static struct event *
-next_event(struct opb_events *events)
+pop(struct opb_events *events)
+{
+    struct event *event = events->first;
+
+    events->first = event->next;
+    if (events->first == NULL) {
+        events->last = &events->first;
+    }
+    if (event->is_switch) {
+        events->first_switch = event->next_switch;
+        if (events->first_switch == NULL) {
+            events->last_switch = &events->first_switch;
+        }
+    }
+    else {
+        events->count--;
+    }
+    return event;
+}
+
+/* Takes the first event, waiting for one; *session, which may be NULL, is who shall have
+ * it, with a reference. NULL: the thread shall end. */
+static struct event *
+next_event(struct opb_events *events, struct opb_session **session)
 {
     struct event *event = NULL;
 
+    *session = NULL;
     pthread_mutex_lock(&events->lock);
     while (events->first == NULL && !events->is_stopping) {
-        pthread_cond_wait(&events->changed, &events->lock); /* opb_events_stop() ends it */
+        (void)opb_condition_wait(&events->changed, &events->lock,
+                                 OPB_FOREVER); /* opb_events_stop() ends it */
     }
     if (!events->is_stopping) {
-        event = events->first;
-        events->first = event->next;
-        events->count--;
-        if (events->first == NULL) {
-            events->last = &events->first;
+        event = pop(events);
+        if (events->first_switch == NULL) {
+            *session = opb_session_current(events->node);
+        }
+        else if (events->first_switch->old != NULL) {
+            *session = opb_session_ref(events->first_switch->old);
         }
     }
     pthread_mutex_unlock(&events->lock);
     return event;
+}
+
+static void
+note_switched(struct opb_events *events)
+{
+    pthread_mutex_lock(&events->lock);
+    events->switch_done++;
+    pthread_cond_broadcast(&events->changed);
+    pthread_mutex_unlock(&events->lock);
+}
+
+/* The change of generation itself: the old one hears its last event, the next one (session)
+ * its first. */
+static bool
+deliver_switch(struct opb_events *events, const struct event *event,
+               struct opb_session *session)
+{
+    const struct event stopped = {.change = OrthancPluginChangeType_OrthancStopped,
+                                  .resource_type = OrthancPluginResourceType_None,
+                                  .resource_id = ""};
+    const struct event started = {.change = OrthancPluginChangeType_OrthancStarted,
+                                  .resource_type = OrthancPluginResourceType_None,
+                                  .resource_id = ""};
+    struct delivery delivery = {.event = &stopped};
+
+    if (event->tell_old && opb_session_is_dead(event->old)) {
+        opb_log_warning("The host (pid %ld) has ended before it was told ORTHANC_STOPPED",
+                        (long)opb_session_pid(event->old));
+    }
+    else if (event->tell_old) {
+        (void)run(events, event->old, &delivery, "on-change callback for ORTHANC_STOPPED");
+    }
+    note_switched(events);
+    return !event->tell_next || deliver(events, &started, session);
 }
 
 static void
@@ -192,11 +331,14 @@ drop_all(struct opb_events *events)
     count = events->count;
     events->first = NULL;
     events->last = &events->first;
+    events->first_switch = NULL;
+    events->last_switch = &events->first_switch;
+    events->switch_done = events->switch_count;
     events->count = 0;
     pthread_mutex_unlock(&events->lock);
     for (; event != NULL; event = next) {
         next = event->next;
-        free(event);
+        event_free(event);
     }
     if (count > 0) {
         opb_log_warning("%u change events are dropped: there is no host to take them",
@@ -225,15 +367,19 @@ static void *
 events_main(void *argument)
 {
     struct opb_events *events = argument;
+    struct opb_session *session;
     struct event *event;
 
     opb_call_mark_own_thread();
     name_thread(events);
-    while ((event = next_event(events)) != NULL) {
-        bool is_last = event->change == OrthancPluginChangeType_OrthancStopped;
-        bool is_delivered = deliver(events, event);
+    while ((event = next_event(events, &session)) != NULL) {
+        bool is_last =
+            !event->is_switch && event->change == OrthancPluginChangeType_OrthancStopped;
+        bool is_delivered = event->is_switch ? deliver_switch(events, event, session)
+                                             : deliver(events, event, session);
 
-        free(event);
+        event_free(event);
+        opb_session_unref(session);
         if (!is_delivered) {
             drop_all(events);
         }
@@ -281,7 +427,8 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
 
     if (event != NULL) {
         *event = (struct event){.change = change, .resource_type = resource_type};
-        memcpy(event->resource_id, id, id_bytes);
+        memcpy(event->text, id, id_bytes);
+        event->resource_id = event->text;
     }
     pthread_mutex_lock(&events->lock);
     if (events->has_stopped || !events->is_running || events->is_stopping) {
@@ -301,11 +448,68 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
         pthread_cond_broadcast(&events->changed);
         while (is_stop &&
                !events->stop_done) { /* bounded by the script, as in the contract */
-            pthread_cond_wait(&events->changed, &events->lock);
+            (void)opb_condition_wait(&events->changed, &events->lock, OPB_FOREVER);
         }
     }
     pthread_mutex_unlock(&events->lock);
     free(event);
+}
+
+void
+opb_events_note_started(struct opb_events *events)
+{
+    pthread_mutex_lock(&events->lock);
+    events->has_started = true;
+    pthread_mutex_unlock(&events->lock);
+}
+
+bool
+opb_events_switch(struct opb_events *events, const struct opb_switch *what,
+                  uint64_t *number)
+{
+    struct event *event = calloc(1, sizeof(*event));
+    bool is_done = false;
+
+    if (event == NULL) {
+        return false;
+    }
+    event->is_switch = true;
+    if (what->old != NULL) {
+        event->old = opb_session_ref(what->old);
+    }
+    pthread_mutex_lock(&events->lock);
+    if (!events->has_stopped && !events->is_stopping && events->is_running &&
+        opb_session_activate(what->next)) { /* both, or an event could pass between them */
+        event->tell_old = events->has_started && what->old_listens && what->old != NULL;
+        event->tell_next = events->has_started && what->next_listens;
+        *events->last = event;
+        events->last = &event->next;
+        *events->last_switch = event;
+        events->last_switch = &event->next_switch;
+        *number = ++events->switch_count;
+        event = NULL;
+        is_done = true;
+        pthread_cond_broadcast(&events->changed);
+    }
+    pthread_mutex_unlock(&events->lock);
+    if (event != NULL) {
+        event_free(event);
+    }
+    return is_done;
+}
+
+bool
+opb_events_wait_switch(struct opb_events *events, uint64_t number, uint64_t deadline_ms)
+{
+    bool is_done;
+
+    pthread_mutex_lock(&events->lock);
+    while (events->switch_done < number &&
+           opb_condition_wait(&events->changed, &events->lock, deadline_ms) == OPB_OK) {
+    }
+    is_done = events->switch_done >= number;
+    pthread_mutex_unlock(&events->lock);
+    return is_done;
 }
 
 void

@@ -7,7 +7,7 @@
 #ifndef OPB_EVENTS_H
 #define OPB_EVENTS_H
 
-#include "node.h"
+#include "session.h"
 
 OPB_MUST_CHECK enum opb_status opb_events_new(struct opb_events **out,
                                               struct opb_node *node);
@@ -16,6 +16,25 @@ OPB_MUST_CHECK enum opb_status opb_events_start(struct opb_events *events);
 /* Copies the event. Never blocks for long, but for ORTHANC_STOPPED, which waits. */
 void opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
                      OrthancPluginResourceType resource_type, const char *resource_id);
+/* Orthanc has started: scripts have been told, or would have been. */
+void opb_events_note_started(struct opb_events *events);
+
+/* From one generation to the next. */
+struct opb_switch {
+    struct opb_session *old; /* may have ended; NULL: there is none */
+    struct opb_session *next;
+    bool old_listens; /* has an on-change callback */
+    bool next_listens;
+};
+/* Makes next the session that calls go to. Events so far are for old, which then gets
+ * ORTHANC_STOPPED, then next gets ORTHANC_STARTED, then later events. False: next has ended
+ * meanwhile, Orthanc stops, or there is no memory: nothing was changed. *number is for: */
+OPB_MUST_CHECK bool opb_events_switch(struct opb_events *events,
+                                      const struct opb_switch *what, uint64_t *number);
+/* Waits until old was told, or could not be. False: not before deadline_ms. */
+bool opb_events_wait_switch(struct opb_events *events, uint64_t number,
+                            uint64_t deadline_ms);
+
 /* Stops and joins the thread; what is left is dropped and counted in the log. */
 void opb_events_stop(struct opb_events *events);
 void opb_events_free(struct opb_events *events);

@@ -103,15 +103,57 @@ opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capa
     return OPB_OK;
 }
 
-/* The daemon is dead, so nobody else kills its host. The host leads a session of its own;
+static void
+add_group(struct opb_pool *pool, pid_t group)
+{
+    for (size_t i = 0; i < OPB_POOL_GROUPS; i++) {
+        if (pool->groups[i] == 0) {
+            pool->groups[i] = group;
+            return;
+        }
+    }
+}
+
+bool
+opb_pool_admit(struct opb_pool *pool, pid_t pid)
+{
+    enum opb_kinship kinship = OPB_KINSHIP_UNKNOWN; /* of a shared pool: not our concern */
+
+    if (pid <= 1) {
+        opb_log_error("The worker named an impossible process as a host: %ld", (long)pid);
+        return false;
+    }
+    if (pool->daemon != NULL) {
+        kinship = opb_daemon_kinship(pool->daemon, pid);
+    }
+    if (kinship == OPB_KINSHIP_NONE) {
+        opb_log_error("The worker named a process as a host that it has not started: %ld",
+                      (long)pid);
+        return false;
+    }
+    if (kinship == OPB_KINSHIP_OWN) {
+        add_group(pool, pid);
+    }
+    return true;
+}
+
+void
+opb_pool_remove_group(struct opb_pool *pool, pid_t group)
+{
+    for (size_t i = 0; i < OPB_POOL_GROUPS; i++) {
+        if (pool->groups[i] == group) {
+            pool->groups[i] = 0;
+        }
+    }
+}
+
+/* The daemon is dead, so nobody else kills its hosts. Each leads a session of its own;
  * once its number names another process, that is no leader of this group. */
 static void
-kill_host_group(struct opb_pool *pool)
+kill_group(pid_t group)
 {
-    pid_t group = pool->host_group;
     pid_t found;
 
-    pool->host_group = 0;
     if (group <= 1 || group == getpid() || group == getpgrp()) {
         return;
     }
@@ -126,15 +168,24 @@ kill_host_group(struct opb_pool *pool)
     }
 }
 
+static void
+kill_host_groups(struct opb_pool *pool)
+{
+    for (size_t i = 0; i < OPB_POOL_GROUPS; i++) {
+        kill_group(pool->groups[i]);
+        pool->groups[i] = 0;
+    }
+}
+
 void
 opb_pool_abandon(struct opb_pool *pool, char *how, size_t capacity)
 {
     if (pool->daemon != NULL) {
         opb_daemon_kill(pool->daemon, how, capacity);
         pool->daemon = NULL;
-        kill_host_group(pool);
+        kill_host_groups(pool);
     }
-    pool->host_group = 0;
+    memset(pool->groups, 0, sizeof(pool->groups));
     opb_control_close(pool->control);
     pool->control = NULL;
     opb_runtime_dir_free(pool->dir);
@@ -147,9 +198,9 @@ opb_pool_dismiss(struct opb_pool *pool)
     if (pool->daemon != NULL) {
         opb_daemon_stop(pool->daemon);
         pool->daemon = NULL;
-        kill_host_group(pool);
+        kill_host_groups(pool);
     }
-    pool->host_group = 0;
+    memset(pool->groups, 0, sizeof(pool->groups));
     opb_control_close(pool->control); /* a shared pool kills our hosts now */
     pool->control = NULL;
     opb_runtime_dir_free(pool->dir);

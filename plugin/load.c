@@ -180,30 +180,42 @@ connect_main(struct opb_session *session, struct opb_lane **lane, char *message,
 
 enum opb_status
 opb_load_run(struct opb_session *session, const char *orthanc_path, const char *node_socket,
-             struct opb_lane **lane, char *message, size_t capacity)
+             uint64_t deadline_ms, struct opb_lane **lane, bool *is_logged, char *message,
+             size_t capacity)
 {
     struct load load = {.orthanc_path = orthanc_path, .node_socket = node_socket};
     const struct opb_call_io io = {.pack = pack_load, .context = &load};
     enum opb_outcome outcome;
     enum opb_status status;
-    char text[1024] = "";
+    char text[4096] = "";
 
+    *is_logged = false;
     *lane = NULL;
     message[0] = '\0';
     status = connect_main(session, lane, message, capacity);
     if (status != OPB_OK) {
         return status;
     }
-    outcome = opb_call_run_on(session, *lane, OPB_CALL_LOAD_INDEX, &io, OPB_FOREVER, text,
+    outcome = opb_call_run_on(session, *lane, OPB_CALL_LOAD_INDEX, &io, deadline_ms, text,
                               sizeof(text));
     switch (outcome) {
     case OPB_CALL_DONE:
         return OPB_OK;
     case OPB_CALL_RAISED:
+        *is_logged = true;
+        (void)snprintf(message, capacity, "%s", text); /* cut if it does not fit */
+        status = OPB_REFUSED;
+        break;
+    case OPB_CALL_LATE:
+        /* a message that does not fit is cut */
+        (void)snprintf(message, capacity,
+                       "The host (pid %ld) has not imported the Python script %s in time: "
+                       "the configuration option \"Python.ReloadTimeout\" gives it more",
+                       (long)opb_session_pid(session),
+                       opb_session_node(session)->config->script_path);
         status = OPB_REFUSED;
         break;
     case OPB_CALL_DIED:
-    case OPB_CALL_LATE:
         status = explain_broken(session, *lane, "imported", message, capacity);
         break;
     case OPB_CALL_ENCODING:

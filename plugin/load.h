@@ -10,15 +10,17 @@
 
 #include "session.h"
 
-/* Connects the main lane and runs Load on the calling thread: without a time limit, as the
- * script may do what it likes, but the host's death ends it. Gives *lane, known to the
- * session: end it with opb_load_close_lane(), after a failure once the host has ended,
- * since it ends with the lane and says so. On failure *lane may be NULL, and message holds
- * one sentence for the log, empty if the host has logged a traceback. OPB_GONE: the host
- * has ended. OPB_REFUSED: the script raised, or cannot be imported. */
+/* Connects the main lane and runs Load on the calling thread: the host's death ends it, and
+ * deadline_ms, which is OPB_FOREVER where nothing else can be done than to wait. Gives
+ * *lane, known to the session: end it with opb_load_close_lane(), after a failure once the
+ * host has ended, since it ends with the lane and says so. On failure *lane may be NULL,
+ * and message holds one sentence for the log. OPB_GONE: the host has ended. OPB_REFUSED:
+ * the script raised (the host has logged the traceback, which is in message as far as it
+ * fits: *is_logged), or cannot be imported, or not in time. */
 OPB_MUST_CHECK enum opb_status opb_load_run(struct opb_session *session,
                                             const char *orthanc_path,
-                                            const char *node_socket, struct opb_lane **lane,
+                                            const char *node_socket, uint64_t deadline_ms,
+                                            struct opb_lane **lane, bool *is_logged,
                                             char *message, size_t capacity);
 
 /* Runs Finalize on the calling thread until deadline_ms, and logs what went wrong. True if

@@ -10,6 +10,7 @@
  */
 #include "plugin/opb_plugin.h"
 
+#include "plugin/admin.h"
 #include "plugin/config.h"
 #include "plugin/events.h"
 #include "plugin/log.h"
@@ -126,6 +127,7 @@ start_parts(struct opb_node *node, char *message, size_t capacity)
                        opb_status_text(status));
         return status;
     }
+    opb_admin_register(node);
     status = opb_pool_start(node, message, capacity);
     if (status == OPB_OK) {
         opb_routes_register_fixed(node->routes);

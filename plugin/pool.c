@@ -4,7 +4,7 @@
  * Here:      the order of things in Initialize and Finalize, and the loader thread, which
  *            loads the script in every host but the first.
  * Elsewhere: one run of the daemon (launch.c), its supervision (supervise.c), the calls
- * Load and Finalize (load.c).
+ * Load and Finalize (load.c), the next generation (generations.c).
  *
  * The first host is loaded on Orthanc's own thread, as registrations with Orthanc must be
  * made there; the supervisor thread runs by then, so that service lanes are served.
@@ -58,9 +58,20 @@ keep_main_lane(struct opb_pool *pool, struct opb_session *session, struct opb_la
     }
 }
 
+void
+opb_pool_drop_session(struct opb_pool *pool, struct opb_session *session,
+                      const char *reason)
+{
+    opb_session_end(session, reason);
+    opb_services_disallow(pool->node->services, session);
+    opb_routes_forget(pool->node->routes, session);
+    opb_session_unref(session);
+}
+
+/* *is_logged: message is in the log already. */
 static enum opb_status
-load_host(struct opb_pool *pool, struct opb_session *session, char *message,
-          size_t capacity)
+load_host(struct opb_pool *pool, struct opb_session *session, bool *is_logged,
+          char *message, size_t capacity)
 {
     struct opb_node *node = pool->node;
     char node_socket[sizeof(pool->node_socket)];
@@ -70,15 +81,18 @@ load_host(struct opb_pool *pool, struct opb_session *session, char *message,
     pthread_mutex_lock(&pool->lock);
     memcpy(node_socket, pool->node_socket, sizeof(node_socket));
     pthread_mutex_unlock(&pool->lock);
-    opb_routes_begin(node->routes);
-    status =
-        opb_load_run(session, pool->orthanc_path, node_socket, &lane, message, capacity);
+    opb_routes_begin(node->routes, session);
+    status = opb_load_run(session, pool->orthanc_path, node_socket, OPB_FOREVER, &lane,
+                          is_logged, message, capacity);
     if (status == OPB_OK) {
-        opb_routes_commit(node->routes);
+        opb_routes_commit(node->routes, session);
     }
     keep_main_lane(pool, session, &lane, status == OPB_OK);
     if (status == OPB_OK) {
-        opb_session_activate(session);
+        (void)opb_session_activate(session); /* if it has died, its death is on its way */
+    }
+    else {
+        opb_routes_forget(node->routes, session);
     }
     return status;
 }
@@ -90,8 +104,9 @@ load_later_host(struct opb_pool *pool, struct opb_session *session)
     char message[OPB_POOL_TEXT_BYTES];
     enum opb_status status;
     bool is_stopping;
+    bool is_logged;
 
-    status = load_host(pool, session, message, sizeof(message));
+    status = load_host(pool, session, &is_logged, message, sizeof(message));
     if (status == OPB_OK) {
         opb_log_warning("The new host (pid %ld) is running %s",
                         (long)opb_session_pid(session), pool->node->config->script_path);
@@ -99,14 +114,14 @@ load_later_host(struct opb_pool *pool, struct opb_session *session)
     }
     pthread_mutex_lock(&pool->lock);
     is_stopping = pool->is_stopping;
-    if (!is_stopping && status != OPB_GONE) {
-        pool->replace_host = opb_session_host(session);
+    if (!is_stopping && status != OPB_GONE && !opb_session_is_dead(session)) {
+        opb_pool_doom(pool, opb_session_host(session), OPB_COULD_NOT_LOAD);
     }
     pthread_mutex_unlock(&pool->lock);
     if (is_stopping) {
         return;
     }
-    if (message[0] != '\0') {
+    if (message[0] != '\0' && !is_logged) {
         opb_log_error("%s", message);
     }
     opb_log_error(
@@ -125,6 +140,15 @@ run_loader(void *argument)
     while (!pool->is_stopping) {
         struct opb_session *session = pool->arrived;
 
+        if (session == NULL &&
+            pool->is_next_here) { /* a host is needed more than another */
+            pool->is_next_here = false;
+            session = opb_session_ref(pool->next);
+            pthread_mutex_unlock(&pool->lock);
+            opb_generation_load(pool, session);
+            pthread_mutex_lock(&pool->lock);
+            continue;
+        }
         if (session == NULL) {
             (void)opb_condition_wait(&pool->changed, &pool->lock, OPB_FOREVER);
             continue;
@@ -180,10 +204,14 @@ new_pool(struct opb_pool **out, struct opb_node *node)
     pool->node = node;
     pool->news = (struct opb_control_news){.host_started = opb_pool_host_started,
                                            .host_died = opb_pool_host_died,
+                                           .next_started = opb_pool_next_started,
+                                           .switched = opb_pool_switched,
+                                           .reload = opb_pool_reload_news,
                                            .context = pool};
     pool->relaunch_ms = OPB_FOREVER;
     pool->hung_end_ms = OPB_FOREVER;
     pool->is_starting = true;
+    pool->generation = 1;
     if (pthread_mutex_init(&pool->lock, NULL) != 0) {
         goto free_memory;
     }
@@ -251,12 +279,16 @@ load_first_host(struct opb_pool *pool, char *message, size_t capacity)
 {
     struct opb_session *session;
     enum opb_status status;
+    bool is_logged;
 
     status = await_first_host(pool, &session, message, capacity);
     if (status != OPB_OK) {
         return status;
     }
-    status = load_host(pool, session, message, capacity);
+    status = load_host(pool, session, &is_logged, message, capacity);
+    if (is_logged) {
+        message[0] = '\0';
+    }
     opb_session_unref(session);
     return status;
 }
@@ -311,6 +343,7 @@ stop_loader(struct opb_pool *pool)
 {
     struct opb_session *loading = NULL;
 
+    opb_pool_stop_reloads(pool);
     pthread_mutex_lock(&pool->lock);
     pool->is_stopping = true;
     if (pool->host != NULL && pool->host != pool->main_session) {
@@ -337,6 +370,7 @@ release(struct opb_pool *pool)
     struct opb_lane *no_lane = NULL;
 
     opb_pool_end_host(pool, "was ended, since the server stops");
+    opb_generation_lose(pool, "was ended, since the server stops");
     keep_main_lane(pool, NULL, &no_lane, false);
     opb_services_close(node->services);
     node->services = NULL;
@@ -440,6 +474,7 @@ opb_pool_stop(struct opb_node *node)
         return;
     }
     stop_loader(pool);
+    opb_generation_stop(pool);
     finalize(pool);
     stop_supervisor(pool);
     opb_pool_dismiss(pool);

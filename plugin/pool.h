@@ -24,6 +24,30 @@ OPB_MUST_CHECK enum opb_status opb_pool_start(struct opb_node *node, char *messa
  * once. Once for a session. */
 void opb_pool_host_hangs(struct opb_session *session, const char *reason);
 
+enum opb_reload_outcome {
+    OPB_RELOAD_DONE,    /* the new generation serves */
+    OPB_RELOAD_FAILED,  /* the old one goes on */
+    OPB_RELOAD_BUSY,    /* another one is under way */
+    OPB_RELOAD_STOPPING /* Orthanc starts or stops */
+};
+
+struct opb_reload {
+    enum opb_reload_outcome outcome;
+    uint64_t generation; /* that serves now */
+    pid_t pid;
+    char text[4096]; /* why it failed: a sentence, or exception and traceback */
+};
+
+/* Makes the next generation: starts a host, has it load the script while the one that runs
+ * goes on, lets it take over. Waits for all of that; never longer than StartTimeout,
+ * ReloadTimeout, and what old generations may still take to end. Any thread but the
+ * loader's. */
+void opb_pool_reload(struct opb_pool *pool, struct opb_reload *out);
+/* The same without waiting, once what is under way has ended. why is one sentence. */
+void opb_pool_request_reload(struct opb_pool *pool, const char *why);
+/* Orthanc begins to stop: ends what is under way, begins no more. NULL is fine. */
+void opb_pool_stop_reloads(struct opb_pool *pool);
+
 /* OrthancPluginFinalize: Finalize call on the calling thread within StopTimeout, then the
  * daemon ends; reaps, joins, removes the directory. Always succeeds in the end. */
 void opb_pool_stop(struct opb_node *node);

@@ -14,6 +14,40 @@
 #include "spawn.h"
 
 #define OPB_POOL_TEXT_BYTES 1024u
+#define OPB_POOL_GROUPS     8u /* hosts at a time: current, next, unneeded, retired */
+#define OPB_POOL_RETIRED    4u /* generations that come to their end at a time */
+
+/* What the pool repeats when a host has ended since we asked for it. */
+#define OPB_COULD_NOT_LOAD "could not load the script"
+#define OPB_NOT_NEEDED     "was ended: another host has taken its place"
+#define OPB_NOT_IN_TIME    "was killed, since a callback had not returned in time"
+#define OPB_NOT_FINISHED   "has not finished in time and was killed"
+
+enum opb_reload_step {
+    OPB_STEP_NONE,
+    OPB_STEP_ASKED,    /* by somebody; the supervisor thread has not begun */
+    OPB_STEP_STARTING, /* the pool has been asked for a host */
+    OPB_STEP_LOADING   /* the loader thread has it, or will have */
+};
+
+/* A host to be ended by the pool, without a successor if it has lost its place. */
+struct opb_doomed {
+    uint32_t host;
+    const char *reason; /* static */
+};
+
+/* A generation that comes to its end (generations.c). */
+struct opb_retired {
+    struct opb_retired *next;
+    struct opb_pool *pool;
+    struct opb_session *session; /* a reference */
+    struct opb_lane *main_lane;  /* the thread's */
+    uint64_t switch_number;
+    pthread_t thread;
+    bool has_thread;
+    bool is_done;    /* join it */
+    bool is_joining; /* somebody does */
+};
 
 struct opb_pool {
     struct opb_node *node;
@@ -25,11 +59,12 @@ struct opb_pool {
     struct opb_daemon *daemon; /* NULL: the pool is shared, or not running now */
     struct opb_control *control;
     struct opb_control_news news;
-    pid_t host_group;     /* of the host that runs now; 0: none that we may kill */
-    uint64_t launched_ms; /* when the daemon that runs now was ready */
-    uint64_t relaunch_ms; /* when to try again; OPB_FOREVER: it runs */
-    uint64_t resume_ms;   /* when to accept service lanes again; 0: now */
+    pid_t groups[OPB_POOL_GROUPS]; /* of the hosts that run now; 0: none */
+    uint64_t launched_ms;          /* when the daemon that runs now was ready */
+    uint64_t relaunch_ms;          /* when to try again; OPB_FOREVER: it runs */
+    uint64_t resume_ms;            /* when to accept service lanes again; 0: now */
     uint64_t hung_end_ms; /* when a host that hangs must be dead; OPB_FOREVER: none does */
+    uint32_t hung_sent;   /* which one that is */
     uint32_t relaunch_count; /* in a row */
 
     pthread_t supervisor;
@@ -52,9 +87,26 @@ struct opb_pool {
     struct opb_lane *main_lane;
     bool is_loaded;        /* the main session has loaded the script */
     char node_socket[108]; /* where hosts connect to */
-    uint32_t replace_host; /* a host that could not load the script; 0: none */
     uint32_t hung_host;    /* a host that hangs, to be told to the pool; 0: none */
     char hung_reason[256];
+    struct opb_doomed doomed[OPB_POOL_GROUPS];
+    uint32_t doomed_count;
+
+    /* The change of generation. */
+    enum opb_reload_step step;
+    uint64_t step_end_ms;      /* of OPB_STEP_STARTING */
+    uint64_t reload_count;     /* that have ended, one way or the other */
+    struct opb_reload reload;  /* the last of them */
+    const char *reload_wanted; /* static: why somebody wants one, later; or NULL */
+    bool is_reload_over;       /* Orthanc stops: no more of them */
+    uint64_t generation;
+    uint32_t next_host;       /* its number; 0: none */
+    struct opb_session *next; /* a reference */
+    bool is_next_here;        /* it waits for its Load */
+    uint32_t switch_host;     /* to be told to the pool; 0: nothing */
+    uint32_t switching_host;  /* told or to be told, and not confirmed; 0: none */
+    struct opb_retired *retired;
+    uint32_t retired_count;
 };
 
 /* launch.c. Directory, node socket, daemon, control connection, attach: all or nothing.
@@ -72,6 +124,34 @@ void opb_pool_host_started(void *context, uint32_t host, pid_t pid);
 void opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason);
 /* The host that runs now is gone, or has to go. */
 void opb_pool_end_host(struct opb_pool *pool, const char *reason);
+/* Has the pool end a host, soon. reason is static. With the lock held; then wake. */
+void opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason);
+
+/* pool.c. Ends the session of a host that is no longer of use, and the reference. */
+void opb_pool_drop_session(struct opb_pool *pool, struct opb_session *session,
+                           const char *reason);
+
+/* generations.c */
+void opb_pool_next_started(void *context, uint32_t host, pid_t pid);
+void opb_pool_switched(void *context, uint32_t host);
+void opb_pool_reload_news(void *context);
+/* A host has died. True if it was no current one, and all is done. */
+bool opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
+                              const char *reason);
+/* The supervisor thread: does what is to be done now. */
+OPB_MUST_CHECK enum opb_status opb_generation_step(struct opb_pool *pool);
+uint64_t opb_generation_next_ms(struct opb_pool *pool); /* when to come again */
+/* The pool is lost, with all hosts. */
+void opb_generation_lose(struct opb_pool *pool, const char *reason);
+/* The loader thread: the next host is here. Takes the reference. */
+void opb_generation_load(struct opb_pool *pool, struct opb_session *session);
+/* The end: waits for the threads of retired generations. */
+void opb_generation_stop(struct opb_pool *pool);
+
+/* launch.c. Process groups to kill if the daemon cannot do it any more. False: this is no
+ * process of the pool's, which has been logged. */
+bool opb_pool_admit(struct opb_pool *pool, pid_t pid);
+void opb_pool_remove_group(struct opb_pool *pool, pid_t group);
 void *opb_pool_supervise(void *argument);
 void opb_pool_wake(struct opb_pool *pool);
 

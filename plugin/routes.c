@@ -2,8 +2,8 @@
 /* plugin/routes.c - what the script has registered, and the C entry points behind it
  *
  * Entry points are for good, since Orthanc forgets no registration: number, pattern. What a
- * host registers goes into a table that maps them to the host's numbers. There are two: the
- * one that calls use, and the one of a host that is still loading.
+ * host registers goes into a table that maps them to the host's numbers. Each host has its
+ * own: one that loads, the one that new calls go to, those of hosts that come to their end.
  *
  * Orthanc is called without the lock: registering may wait for other threads of the core.
  */
@@ -38,6 +38,9 @@ struct refused {
 };
 
 struct table {
+    struct table *next;
+    const struct opb_session *session; /* a name only; may be the one of two tables */
+    bool is_forgotten;                 /* its host has ended; it is the current one */
     bool has_kind[OPB_CALL_COUNT];
     uint32_t index_of[OPB_MAX_ROUTES]; /* entry -> the host's number, or NO_INDEX */
     struct waiting *waiting;           /* routes without an entry, in order */
@@ -51,8 +54,8 @@ struct opb_routes {
     uint32_t entry_count;
     struct refused *refused;
     struct opb_kind_states kinds;
-    struct table *current;                /* never NULL */
-    struct table *loading;                /* of the host that loads now, or NULL */
+    struct table *tables;                 /* all, the newest first */
+    struct table *current;                /* one of them, never NULL */
     uint64_t generation;                  /* counts what was current */
     atomic_bool has_kind[OPB_CALL_COUNT]; /* current's, for the fast path */
     bool is_first;                        /* no host has been committed yet */
@@ -82,16 +85,57 @@ table_free(struct table *table)
 }
 
 static struct table *
-table_new(void)
+table_new(const struct opb_session *session)
 {
     struct table *table = calloc(1, sizeof(*table));
 
     if (table != NULL) {
+        table->session = session;
         for (uint32_t i = 0; i < OPB_MAX_ROUTES; i++) {
             table->index_of[i] = NO_INDEX;
         }
     }
     return table;
+}
+
+/* The table of a session; the current one if it has none. The lock is held. */
+static struct table *
+table_of(const struct opb_routes *routes, const struct opb_session *session)
+{
+    struct table *table;
+
+    for (table = routes->tables;
+         table != NULL && (table->is_forgotten || table->session != session);
+         table = table->next) {
+    }
+    return table != NULL ? table : routes->current;
+}
+
+/* Where a session registers: NULL if its host has ended. The lock is held. */
+static struct table *
+table_to_fill(const struct opb_routes *routes, const struct opb_session *session)
+{
+    struct table *table = table_of(routes, session);
+    bool is_current;
+
+    if (table->session == session && !table->is_forgotten) {
+        return table;
+    }
+    pthread_mutex_lock(&routes->node->lock); /* without memory it has no table of its own */
+    is_current = session == NULL || routes->node->session == session;
+    pthread_mutex_unlock(&routes->node->lock);
+    return is_current ? table : NULL;
+}
+
+/* The lock is held. */
+static void
+unlink_table(struct opb_routes *routes, const struct table *table)
+{
+    struct table **link;
+
+    for (link = &routes->tables; *link != table; link = &(*link)->next) {
+    }
+    *link = table->next;
 }
 
 enum opb_status
@@ -104,12 +148,14 @@ opb_routes_new(struct opb_routes **out, struct opb_node *node)
     if (routes == NULL) {
         return OPB_NO_MEMORY;
     }
-    routes->current = table_new();
+    routes->tables = table_new(NULL);
+    routes->current = routes->tables;
     if (routes->current == NULL || opb_late_new(&routes->late, node, routes) != OPB_OK) {
-        table_free(routes->current);
+        table_free(routes->tables);
         free(routes);
         return OPB_NO_MEMORY;
     }
+    routes->current->is_forgotten = true;
     routes->node = node;
     routes->is_first = true;
     pthread_mutex_init(&routes->lock, NULL);
@@ -128,6 +174,7 @@ void
 opb_routes_free(struct opb_routes *routes)
 {
     struct refused *next;
+    struct table *table;
 
     if (routes == NULL) {
         return;
@@ -141,8 +188,10 @@ opb_routes_free(struct opb_routes *routes)
     for (uint32_t i = 0; i < routes->entry_count; i++) {
         free(routes->patterns[i]);
     }
-    table_free(routes->current);
-    table_free(routes->loading);
+    while ((table = routes->tables) != NULL) {
+        routes->tables = table->next;
+        table_free(table);
+    }
     pthread_mutex_destroy(&routes->registering);
     pthread_mutex_destroy(&routes->lock);
     free(routes);
@@ -159,19 +208,42 @@ opb_routes_register_fixed(struct opb_routes *routes)
 }
 
 void
-opb_routes_begin(struct opb_routes *routes)
+opb_routes_begin(struct opb_routes *routes, const struct opb_session *session)
 {
-    struct table *table = table_new();
+    struct table *table = table_new(session);
 
     if (table == NULL) {
         opb_log_error(
             "There is no memory for the registrations of a new host: those of the "
             "last one stay in use");
+        return;
     }
+    opb_routes_forget(routes, session);
     pthread_mutex_lock(&routes->lock);
-    table_free(routes->loading);
-    routes->loading = table;
+    table->next = routes->tables;
+    routes->tables = table;
     pthread_mutex_unlock(&routes->lock);
+}
+
+void
+opb_routes_forget(struct opb_routes *routes, const struct opb_session *session)
+{
+    struct table *table;
+
+    pthread_mutex_lock(&routes->lock);
+    for (table = routes->tables;
+         table != NULL && (table->is_forgotten || table->session != session);
+         table = table->next) {
+    }
+    if (table != NULL && table == routes->current) {
+        table->is_forgotten = true; /* until there is another */
+        table = NULL;
+    }
+    if (table != NULL) {
+        unlink_table(routes, table);
+    }
+    pthread_mutex_unlock(&routes->lock);
+    table_free(table);
 }
 
 /* What a host lacks that its predecessor had. */
@@ -206,18 +278,38 @@ publish_kinds(struct opb_routes *routes)
 }
 
 void
-opb_routes_commit(struct opb_routes *routes)
+opb_routes_narrow(struct opb_routes *routes, const struct opb_session *session)
 {
-    struct table *after = malloc(sizeof(*after)); /* to compare without the lock */
-    struct table *before = NULL;
+    const struct table *next;
+
+    pthread_mutex_lock(&routes->lock);
+    next = table_of(routes, session);
+    for (int kind = 0; kind < OPB_CALL_COUNT; kind++) {
+        atomic_store(&routes->has_kind[kind],
+                     routes->current->has_kind[kind] && next->has_kind[kind]);
+    }
+    pthread_mutex_unlock(&routes->lock);
+}
+
+void
+opb_routes_commit(struct opb_routes *routes, const struct opb_session *session)
+{
+    struct table *before = malloc(sizeof(*before)); /* to compare without the lock */
+    struct table *after = malloc(sizeof(*after));
+    struct table *unused = NULL;
     uint32_t entry_count;
     bool is_first;
 
     pthread_mutex_lock(&routes->lock);
-    if (routes->loading != NULL) {
-        before = routes->current;
-        routes->current = routes->loading;
-        routes->loading = NULL;
+    if (before != NULL) {
+        *before = *routes->current;
+    }
+    if (table_of(routes, session) != routes->current) {
+        if (routes->current->is_forgotten) {
+            unused = routes->current;
+            unlink_table(routes, unused);
+        }
+        routes->current = table_of(routes, session);
         routes->generation++;
         publish_kinds(routes);
     }
@@ -232,7 +324,8 @@ opb_routes_commit(struct opb_routes *routes)
         log_differences(routes, before, after, entry_count);
     }
     free(after);
-    table_free(before);
+    free(before);
+    table_free(unused);
     if (opb_routes_has_waiting(routes)) {
         opb_late_wake(routes->late);
     }
@@ -323,12 +416,6 @@ free_entry(const struct opb_routes *routes, const struct table *table, const cha
     return NO_INDEX;
 }
 
-static struct table *
-table_for_registration(struct opb_routes *routes)
-{
-    return routes->loading != NULL ? routes->loading : routes->current;
-}
-
 /* Gives a route of a table the entry that its pattern has. False if there is none. The lock
  * is held. */
 static bool
@@ -345,13 +432,17 @@ bind_in(struct opb_routes *routes, struct table *table, const char *pattern, uin
     return true;
 }
 
+/* True as well if the host has ended: there is nothing left to do for it. */
 static bool
-bind_route(struct opb_routes *routes, const char *pattern, uint32_t index)
+bind_route(struct opb_routes *routes, const struct opb_session *session,
+           const char *pattern, uint32_t index)
 {
+    struct table *table;
     bool is_bound;
 
     pthread_mutex_lock(&routes->lock);
-    is_bound = bind_in(routes, table_for_registration(routes), pattern, index);
+    table = table_to_fill(routes, session);
+    is_bound = table == NULL || bind_in(routes, table, pattern, index);
     pthread_mutex_unlock(&routes->lock);
     return is_bound;
 }
@@ -372,10 +463,12 @@ bind_waiting(struct opb_routes *routes, const struct waiting *waiting)
 
 /* Remembers a route that has to wait for its entry point. Takes *pattern on success. */
 static enum opb_status
-remember_route(struct opb_routes *routes, char **pattern, uint32_t index)
+remember_route(struct opb_routes *routes, const struct opb_session *session, char **pattern,
+               uint32_t index)
 {
     struct waiting *waiting = calloc(1, sizeof(*waiting));
     struct waiting **link;
+    struct table *table;
 
     if (waiting == NULL) {
         return OPB_NO_MEMORY;
@@ -384,17 +477,23 @@ remember_route(struct opb_routes *routes, char **pattern, uint32_t index)
     waiting->index = index;
     *pattern = NULL;
     pthread_mutex_lock(&routes->lock);
-    for (link = &table_for_registration(routes)->waiting; *link != NULL;
-         link = &(*link)->next) {
+    table = table_to_fill(routes, session);
+    if (table != NULL) {
+        for (link = &table->waiting; *link != NULL; link = &(*link)->next) {
+        }
+        *link = waiting;
+        waiting = NULL;
     }
-    *link = waiting;
     pthread_mutex_unlock(&routes->lock);
+    if (waiting != NULL) {
+        waiting_free(waiting);
+    }
     return OPB_OK;
 }
 
 static enum opb_status
-add_rest(struct opb_routes *routes, const char *pattern, uint32_t index,
-         enum opb_fault *fault, char *text, size_t capacity)
+add_rest(struct opb_routes *routes, const struct opb_session *session, const char *pattern,
+         uint32_t index, enum opb_fault *fault, char *text, size_t capacity)
 {
     enum opb_status status = OPB_OK;
     char *copy = strdup(pattern);
@@ -404,7 +503,7 @@ add_rest(struct opb_routes *routes, const char *pattern, uint32_t index,
         goto no_memory;
     }
     opb_log_info("Registering a Python REST callback on URI: %s", pattern);
-    if (bind_route(routes, pattern, index)) {
+    if (bind_route(routes, session, pattern, index)) {
         free(copy);
         return OPB_OK;
     }
@@ -418,7 +517,8 @@ add_rest(struct opb_routes *routes, const char *pattern, uint32_t index,
         status = register_entry(routes, &copy, text, capacity);
         pthread_mutex_unlock(&routes->registering);
         if (status == OPB_OK) {
-            (void)bind_route(routes, pattern, index); /* to the entry that was just made */
+            (void)bind_route(routes, session, pattern,
+                             index); /* to the entry that was just made */
         }
         else if (status == OPB_REFUSED) {
             *fault = OPB_FAULT_VALUE;
@@ -426,7 +526,7 @@ add_rest(struct opb_routes *routes, const char *pattern, uint32_t index,
         free(copy);
         return status;
     }
-    status = remember_route(routes, &copy, index);
+    status = remember_route(routes, session, &copy, index);
     free(copy);
     if (status != OPB_OK) {
         goto no_memory;
@@ -440,19 +540,21 @@ no_memory:
 }
 
 enum opb_status
-opb_routes_add(struct opb_routes *routes, const char *kind, const char *pattern,
-               uint32_t index, enum opb_fault *fault, char *text, size_t capacity)
+opb_routes_add(struct opb_routes *routes, const struct opb_session *session,
+               const char *kind, const char *pattern, uint32_t index, enum opb_fault *fault,
+               char *text, size_t capacity)
 {
 #define NAME_CALL(upper, name) name,
     static const char *const names[] = {OPB_CALL_NAMES(NAME_CALL)};
 #undef NAME_CALL
     const struct opb_kind *what;
+    struct table *table;
     int call;
 
     for (call = 0; call < OPB_CALL_COUNT && strcmp(kind, names[call]) != 0; call++) {
     }
     if (call == OPB_CALL_REST_INDEX && pattern != NULL && index != NO_INDEX) {
-        return add_rest(routes, pattern, index, fault, text, capacity);
+        return add_rest(routes, session, pattern, index, fault, text, capacity);
     }
     what = opb_kind((enum opb_call_index)call);
     if (what == NULL) {
@@ -467,8 +569,11 @@ opb_routes_add(struct opb_routes *routes, const char *kind, const char *pattern,
     opb_log_info("%s", what->announcement);
     opb_kind_register(&routes->kinds, routes->node, (enum opb_call_index)call);
     pthread_mutex_lock(&routes->lock);
-    table_for_registration(routes)->has_kind[call] = true;
-    publish_kinds(routes);
+    table = table_to_fill(routes, session);
+    if (table != NULL) {
+        table->has_kind[call] = true;
+        publish_kinds(routes);
+    }
     pthread_mutex_unlock(&routes->lock);
     return OPB_OK;
 }
@@ -480,18 +585,24 @@ opb_routes_has(struct opb_routes *routes, enum opb_call_index kind)
 }
 
 bool
-opb_routes_lookup(struct opb_routes *routes, struct opb_session *session, uint32_t entry,
-                  uint32_t *index)
+opb_routes_session_has(struct opb_routes *routes, const struct opb_session *session,
+                       enum opb_call_index kind)
 {
-    const struct table *table;
-    bool is_active;
+    bool has_kind;
 
-    pthread_mutex_lock(&routes->node->lock);
-    is_active = routes->node->session == session;
-    pthread_mutex_unlock(&routes->node->lock);
     pthread_mutex_lock(&routes->lock);
-    table = !is_active && routes->loading != NULL ? routes->loading : routes->current;
-    *index = entry < routes->entry_count ? table->index_of[entry] : NO_INDEX;
+    has_kind = table_of(routes, session)->has_kind[kind];
+    pthread_mutex_unlock(&routes->lock);
+    return has_kind;
+}
+
+bool
+opb_routes_lookup(struct opb_routes *routes, const struct opb_session *session,
+                  uint32_t entry, uint32_t *index)
+{
+    pthread_mutex_lock(&routes->lock);
+    *index =
+        entry < routes->entry_count ? table_of(routes, session)->index_of[entry] : NO_INDEX;
     pthread_mutex_unlock(&routes->lock);
     return *index != NO_INDEX;
 }

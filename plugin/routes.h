@@ -25,23 +25,34 @@ void opb_routes_free(struct opb_routes *routes);
 /* Registers the always-present callbacks with Orthanc (OnChange, OnStored, filter). */
 void opb_routes_register_fixed(struct opb_routes *routes);
 
-/* A host begins to load: forget what the previous one registered, keep entry points. */
-void opb_routes_begin(struct opb_routes *routes);
-/* It has loaded: log what is missing or cannot be served compared with the first host. */
-void opb_routes_commit(struct opb_routes *routes);
+/* The host of a session begins to load: what it registers goes into a table of its own, and
+ * the other hosts keep theirs. The session is a name here, and never looked into. */
+void opb_routes_begin(struct opb_routes *routes, const struct opb_session *session);
+/* Its table is about to be the current one: until that is so, kinds that only one of both
+ * has are not called, since a call may still reach either host. */
+void opb_routes_narrow(struct opb_routes *routes, const struct opb_session *session);
+/* It has loaded: its table is what new calls find. Logs what it lacks that the table before
+ * had. */
+void opb_routes_commit(struct opb_routes *routes, const struct opb_session *session);
+/* It has ended, or could not load. The table that new calls find stays. */
+void opb_routes_forget(struct opb_routes *routes, const struct opb_session *session);
 
-/* The script registers. kind is a call name; index the host's number of a route.
- * Runs on the thread that executes the SDK call. On refusal text says why, and *fault
- * which exception the script gets. */
-OPB_MUST_CHECK enum opb_status opb_routes_add(struct opb_routes *routes, const char *kind,
-                                              const char *pattern, uint32_t index,
-                                              enum opb_fault *fault, char *text,
-                                              size_t capacity);
+/* The script of a session registers. kind is a call name; index the host's number of a
+ * route. Runs on the thread that executes the SDK call. On refusal text says why, and
+ * *fault which exception the script gets. */
+OPB_MUST_CHECK enum opb_status opb_routes_add(struct opb_routes *routes,
+                                              const struct opb_session *session,
+                                              const char *kind, const char *pattern,
+                                              uint32_t index, enum opb_fault *fault,
+                                              char *text, size_t capacity);
 
 bool opb_routes_has(struct opb_routes *routes, enum opb_call_index kind);
+/* The same for the host of a session. */
+bool opb_routes_session_has(struct opb_routes *routes, const struct opb_session *session,
+                            enum opb_call_index kind);
 /* The number that the host of a session has for an entry point; false if it has none (404).
  */
-bool opb_routes_lookup(struct opb_routes *routes, struct opb_session *session,
+bool opb_routes_lookup(struct opb_routes *routes, const struct opb_session *session,
                        uint32_t entry, uint32_t *index);
 /* Lends the pattern of an entry point, for logs. */
 const char *opb_routes_pattern(struct opb_routes *routes, uint32_t entry);

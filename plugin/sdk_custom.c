@@ -50,8 +50,8 @@ opb_custom__Register(struct opb_invocation *inv)
         opb_give_fault(inv, OPB_FAULT_RUNTIME, 0, "This host is no longer in use");
         return;
     }
-    if (opb_routes_add(opb_session_node(session)->routes, kind, pattern, index, &fault,
-                       text, sizeof(text)) != OPB_OK) {
+    if (opb_routes_add(opb_session_node(session)->routes, session, kind, pattern, index,
+                       &fault, text, sizeof(text)) != OPB_OK) {
         opb_give_fault(inv, fault, 0, text);
         return;
     }

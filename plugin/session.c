@@ -26,6 +26,7 @@
 #define CONNECT_TIMEOUT_MS  5000u /* for one attempt */
 #define CONNECT_INTERVAL_MS 50u   /* between attempts while the pool does not answer */
 #define COMPLAIN_EVERY_MS   10000u
+#define DRAIN_INTERVAL_MS   100u  /* between looks for drivers */
 
 enum session_state { SESSION_LOADING, SESSION_ACTIVE, SESSION_DEAD };
 
@@ -49,6 +50,8 @@ struct opb_session {
     struct opb_lane *idle[OPB_IDLE_CALL_LANES]; /* last in, first out */
     uint32_t idle_count;
     uint32_t call_lane_count; /* open or being opened */
+    uint64_t call_count;
+    bool is_draining;
     struct opb_message *messages[IDLE_MESSAGES];
     uint32_t message_count;
 };
@@ -208,11 +211,58 @@ opb_session_message_back(struct opb_session *session, struct opb_message *messag
     opb_message_free(message);
 }
 
+struct opb_session *
+opb_session_current(struct opb_node *node)
+{
+    struct opb_session *session;
+
+    pthread_mutex_lock(&node->lock);
+    session = node->session;
+    if (session != NULL) {
+        session->reference_count++;
+    }
+    pthread_mutex_unlock(&node->lock);
+    return session;
+}
+
+uint64_t
+opb_session_call_count(struct opb_session *session)
+{
+    uint64_t count;
+
+    pthread_mutex_lock(&session->node->lock);
+    count = session->call_count;
+    pthread_mutex_unlock(&session->node->lock);
+    return count;
+}
+
 void
+opb_session_drain(struct opb_session *session, uint64_t deadline_ms)
+{
+    struct opb_node *node = session->node;
+    bool has_drivers = opb_drivers_has(session);
+
+    pthread_mutex_lock(&node->lock);
+    session->is_draining = true;
+    while (session->state != SESSION_DEAD && node->phase != OPB_PHASE_FINALIZING &&
+           (session->call_lane_count > session->idle_count || has_drivers) &&
+           opb_clock_ms() < deadline_ms) {
+        uint64_t look_ms = opb_deadline_ms(DRAIN_INTERVAL_MS);
+
+        (void)wait_changed(node, look_ms < deadline_ms ? look_ms : deadline_ms);
+        pthread_mutex_unlock(&node->lock);
+        has_drivers = opb_drivers_has(session);
+        pthread_mutex_lock(&node->lock);
+    }
+    pthread_mutex_unlock(&node->lock);
+}
+
+bool
 opb_session_activate(struct opb_session *session)
 {
     struct opb_node *node = session->node;
     struct opb_session *previous = NULL;
+    bool is_active = false;
 
     pthread_mutex_lock(&node->lock);
     if (session->state == SESSION_LOADING) {
@@ -220,10 +270,12 @@ opb_session_activate(struct opb_session *session)
         session->reference_count++;
         previous = node->session;
         node->session = session;
+        is_active = true;
         pthread_cond_broadcast(&node->changed);
     }
     pthread_mutex_unlock(&node->lock);
     opb_session_unref(previous);
+    return is_active;
 }
 
 bool
@@ -480,6 +532,7 @@ take_lane(struct opb_session *session, struct opb_lane **lane)
         return false;
     }
     session->reference_count++;
+    session->call_count++;
     return true;
 }
 
@@ -608,7 +661,7 @@ opb_lane_release(struct opb_session **session_in, struct opb_lane **lane_in)
         session->idle_count < OPB_IDLE_CALL_LANES) {
         session->idle[session->idle_count++] = lane;
         is_kept = true;
-        if (session->call_lane_count >= OPB_MAX_CALL_LANES) {
+        if (session->call_lane_count >= OPB_MAX_CALL_LANES || session->is_draining) {
             pthread_cond_broadcast(&node->changed);
         }
     }

@@ -43,8 +43,17 @@ bool opb_session_wait_death(struct opb_session *session, uint64_t deadline_ms);
 struct opb_message *opb_session_message(struct opb_session *session);
 void opb_session_message_back(struct opb_session *session, struct opb_message *message);
 
-/* The host has loaded the script: from now on calls go to it (node->session). */
-void opb_session_activate(struct opb_session *session);
+/* The session that calls go to now, with a reference, or NULL. */
+struct opb_session *opb_session_current(struct opb_node *node);
+/* How many calls have been sent to it, without those that are nested in others. */
+uint64_t opb_session_call_count(struct opb_session *session);
+/* Calls go to another session now: waits until those in this one have ended, and the
+ * drivers that it has, until deadline_ms, its death, or the end of the node. */
+void opb_session_drain(struct opb_session *session, uint64_t deadline_ms);
+
+/* The host has loaded the script: from now on calls go to it (node->session). False: it has
+ * ended meanwhile, and nothing was changed. */
+bool opb_session_activate(struct opb_session *session);
 /* The host hangs, and is about to be killed: no more calls go to it. Those that run go on
  * until it has ended. False: it has ended, or this was said before. */
 bool opb_session_condemn(struct opb_session *session);

@@ -8,6 +8,7 @@
 #include "plugin/pool_state.h"
 
 #include "plugin/log.h"
+#include "plugin/routes.h"
 #include "plugin/service.h"
 #include "plugin/threads.h"
 #include "protocol/limits.h"
@@ -29,9 +30,6 @@
 #define HEALTHY_MS       30000u /* a daemon that ran that long did not fail to start */
 #define BACKOFF_STEP_MS  1000u
 #define BACKOFF_LIMIT_MS 10000u
-
-/* What the pool tells us, when we have asked for a replacement: logged before. */
-#define REPLACED "could not load the script"
 
 enum watched {
     WATCH_WAKE,
@@ -63,6 +61,7 @@ opb_pool_end_host(struct opb_pool *pool, const char *reason)
     if (host != NULL) {
         opb_session_end(host, reason);
         opb_services_disallow(pool->node->services, host);
+        opb_routes_forget(pool->node->routes, host);
     }
     opb_session_unref(arrived);
     opb_session_unref(host);
@@ -72,19 +71,20 @@ void
 opb_pool_host_started(void *context, uint32_t host, pid_t pid)
 {
     struct opb_pool *pool = context;
-    enum opb_kinship kinship = OPB_KINSHIP_UNKNOWN; /* of a shared pool: not our concern */
     struct opb_session *session;
+    bool is_unneeded;
 
-    if (pid <= 1) {
-        opb_log_error("The worker named an impossible process as a host: %ld", (long)pid);
+    if (!opb_pool_admit(pool, pid)) {
         return;
     }
-    if (pool->daemon != NULL) {
-        kinship = opb_daemon_kinship(pool->daemon, pid);
+    pthread_mutex_lock(&pool->lock);
+    is_unneeded = pool->switching_host != 0; /* it was started for the place that is lost */
+    if (is_unneeded) {
+        opb_pool_doom(pool, host, OPB_NOT_NEEDED);
     }
-    if (kinship == OPB_KINSHIP_NONE) {
-        opb_log_error("The worker named a process as a host that it has not started: %ld",
-                      (long)pid);
+    pthread_mutex_unlock(&pool->lock);
+    if (is_unneeded) {
+        opb_pool_wake(pool);
         return;
     }
     opb_pool_end_host(pool, "was replaced by another");
@@ -94,7 +94,6 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid)
         return;
     }
     opb_log_info("Host %u has started (pid %ld)", host, (long)pid);
-    pool->host_group = kinship == OPB_KINSHIP_OWN ? pid : 0; /* what we may kill */
     opb_services_allow(pool->node->services, session);
     pthread_mutex_lock(&pool->lock);
     pool->host = session;
@@ -110,7 +109,7 @@ log_death(struct opb_pool *pool, pid_t pid, const char *reason, bool is_stopping
 {
     const char *script = pool->node->config->script_path;
 
-    if (is_stopping || strcmp(reason, REPLACED) == 0) {
+    if (is_stopping || strcmp(reason, OPB_COULD_NOT_LOAD) == 0) {
         opb_log_info("The host (pid %ld) %s", (long)pid, reason);
     }
     else if (pid == 0) {
@@ -130,6 +129,15 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
     bool is_starting;
     bool is_stopping;
 
+    if (pid > 1) { /* the pool has reaped the leader, and killed the rest */
+        opb_pool_remove_group(pool, pid);
+    }
+    if (host == pool->hung_sent) {
+        pool->hung_end_ms = OPB_FOREVER;
+    }
+    if (opb_generation_host_died(pool, host, pid, reason)) {
+        return;
+    }
     pthread_mutex_lock(&pool->lock);
     is_current = pool->host != NULL && opb_session_host(pool->host) == host;
     is_starting = pool->is_starting;
@@ -145,8 +153,6 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
         log_death(pool, pid, reason, is_stopping);
     }
     if (is_current) {
-        pool->host_group = 0; /* the pool has reaped the leader and killed the rest */
-        pool->hung_end_ms = OPB_FOREVER;
         opb_pool_end_host(pool, reason);
     }
 }
@@ -204,6 +210,7 @@ lose_pool(struct opb_pool *pool, const char *why)
     }
     /* cut if it does not fit */
     (void)snprintf(how, sizeof(how), "was ended, since its worker is gone");
+    opb_generation_lose(pool, how); /* first: who takes over now is ended next */
     opb_pool_end_host(pool, how);
     pthread_mutex_lock(&pool->lock);
     is_starting = pool->is_starting;
@@ -264,18 +271,50 @@ relaunch(struct opb_pool *pool)
     return false;
 }
 
-static void
-send_replacement(struct opb_pool *pool)
+void
+opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason)
 {
-    uint32_t host;
+    if (pool->doomed_count < OPB_POOL_GROUPS) { /* there are never so many hosts */
+        pool->doomed[pool->doomed_count++] =
+            (struct opb_doomed){.host = host, .reason = reason};
+    }
+}
+
+static enum opb_status
+end_doomed(struct opb_pool *pool)
+{
+    struct opb_doomed doomed[OPB_POOL_GROUPS];
+    enum opb_status status = OPB_OK;
+    uint32_t count;
 
     pthread_mutex_lock(&pool->lock);
-    host = pool->replace_host;
-    pool->replace_host = 0;
+    count = pool->doomed_count;
+    memcpy(doomed, pool->doomed, sizeof(doomed));
+    pool->doomed_count = 0;
     pthread_mutex_unlock(&pool->lock);
-    if (host != 0 && pool->control != NULL &&
-        opb_control_replace_host(pool->control, host, REPLACED, opb_deadline_ms(SEND_MS)) !=
-            OPB_OK) {
+    for (uint32_t i = 0; i < count && status == OPB_OK; i++) {
+        status = opb_control_replace_host(pool->control, doomed[i].host, doomed[i].reason,
+                                          opb_deadline_ms(SEND_MS));
+    }
+    return status;
+}
+
+/* What the pool is to be told, in this order: a host that has lost its place has no
+ * successor. */
+static void
+send_news(struct opb_pool *pool)
+{
+    enum opb_status status;
+
+    if (pool->control == NULL) {
+        opb_generation_lose(pool, "was ended, since its worker is gone");
+        return;
+    }
+    status = opb_generation_step(pool);
+    if (status == OPB_OK) {
+        status = end_doomed(pool);
+    }
+    if (status != OPB_OK) {
         lose_pool(pool, opb_control_failure(pool->control));
     }
 }
@@ -290,6 +329,12 @@ opb_pool_host_hangs(struct opb_session *session, const char *reason)
         return;
     }
     pthread_mutex_lock(&pool->lock);
+    if (pool->hung_host != 0) { /* another generation hangs, too: once will do */
+        opb_pool_doom(pool, opb_session_host(session), OPB_NOT_IN_TIME);
+        pthread_mutex_unlock(&pool->lock);
+        opb_pool_wake(pool);
+        return;
+    }
     pool->hung_host = opb_session_host(session);
     (void)snprintf(pool->hung_reason, sizeof(pool->hung_reason), "%s",
                    reason);                              /* cut if it does not fit */
@@ -314,6 +359,7 @@ send_hung(struct opb_pool *pool)
     if (host == 0 || pool->control == NULL) {
         return;
     }
+    pool->hung_sent = host;
     pool->hung_end_ms = opb_deadline_ms(HUNG_END_MS);
     if (opb_control_host_hangs(pool->control, host, reason, opb_deadline_ms(SEND_MS)) !=
         OPB_OK) {
@@ -371,7 +417,7 @@ serve_wake(struct opb_pool *pool)
     is_ended = pool->is_ended;
     pthread_mutex_unlock(&pool->lock);
     if (!is_ended) {
-        send_replacement(pool);
+        send_news(pool);
         send_hung(pool);
         send_detach(pool);
     }
@@ -444,10 +490,13 @@ prepare_poll(struct opb_pool *pool, struct pollfd items[WATCH_COUNT])
 }
 
 static int
-poll_timeout(const struct opb_pool *pool, bool has_more)
+poll_timeout(struct opb_pool *pool, bool has_more)
 {
-    uint64_t next_ms = opb_clock_ms() + TOUCH_EVERY_MS;
+    uint64_t next_ms = opb_generation_next_ms(pool);
 
+    if (next_ms > opb_clock_ms() + TOUCH_EVERY_MS) {
+        next_ms = opb_clock_ms() + TOUCH_EVERY_MS;
+    }
     if (has_more) {
         return 0;
     }
@@ -493,6 +542,9 @@ opb_pool_supervise(void *argument)
         }
         if (pool->hung_end_ms <= opb_clock_ms()) {
             lose_pool(pool, "it has not ended a host that hangs");
+        }
+        if (opb_generation_next_ms(pool) <= opb_clock_ms()) {
+            send_news(pool);
         }
         if (pool->relaunch_ms <= opb_clock_ms()) {
             has_more = relaunch(pool);

@@ -30,6 +30,21 @@ enum opb_control_method {
     /* node -> pool, notification. [host uint, reason str]: it does not answer in time. As
      * REPLACE_HOST, after the Python stacks of all its threads were written to the log. */
     OPB_CONTROL_HOST_HANGS = 10,
+    /* node -> pool, notification. []: start one more host, beside the one that runs.
+     * Ignored while there is one already. */
+    OPB_CONTROL_START_NEXT = 7,
+    /* pool -> node, notification. [host uint, pid uint]: it has been started; pid 0: it
+     * could not be, and HOST_DIED says why. If it dies, no other is started for it. */
+    OPB_CONTROL_NEXT_STARTED = 8,
+    /* node -> pool, notification. [host uint]: the next host takes the place of the one
+     * that runs, which nobody replaces when it ends. If the next one has died meanwhile,
+     * another is started in its place. */
+    OPB_CONTROL_SWITCH = 9,
+    /* pool -> node, notification. [host uint]: done. HOST_STARTED that came after SWITCH
+     * was sent and before this is about a host that has lost its place. */
+    OPB_CONTROL_SWITCHED = 11,
+    /* pool -> node, notification. []: somebody asks for the next generation (SIGHUP). */
+    OPB_CONTROL_RELOAD = 12,
     /* node -> pool, notification. [restarts uint, window_ms uint]: once more hosts than
      * that have died within window_ms, another is started every 30 s only, until one lives
      * for window_ms. 0 restarts: no limit, as without this. */

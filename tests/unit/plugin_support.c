@@ -199,6 +199,14 @@ fake_node_new(void)
     return node;
 }
 
+static __thread uint32_t lane_host;
+
+uint32_t
+fake_lane_host(void)
+{
+    return lane_host;
+}
+
 static void
 serve_lane(void *context)
 {
@@ -214,6 +222,7 @@ serve_lane(void *context)
         opb_welcome_send(lane, opb_deadline_ms(5000)) == OPB_OK) {
         opb_lane_trust(lane);
         opb_frame_free(frame);
+        lane_host = hello.host;
         while (opb_lane_receive(lane, &frame, OPB_FOREVER) == OPB_OK) {
             fake_serve serve;
 
@@ -282,7 +291,7 @@ fake_host_activate(struct opb_node *node)
     struct opb_session *session = NULL;
 
     assert_int_equal(opb_session_new(&session, node, ++number, 4242), OPB_OK);
-    opb_session_activate(session);
+    assert_true(opb_session_activate(session));
     pthread_mutex_lock(&host.lock);
     opb_session_unref(host.session);
     host.session = session;

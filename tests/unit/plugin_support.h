@@ -40,6 +40,7 @@ void fake_host_kill(const char *reason);
 unsigned fake_host_lanes(void); /* accepted so far */
 
 /* For serve functions. */
+uint32_t fake_lane_host(void);          /* the host that the lane was opened to */
 uint32_t fake_method(const char *name); /* of an SDK function */
 void fake_send(struct opb_lane *lane, struct opb_message *message);
 void fake_answer_nil(struct opb_lane *lane, struct opb_frame *request,

@@ -284,11 +284,14 @@ read_news(struct opb_frame *frame, struct host_news *out)
     memset(out, 0, sizeof(*out));
     out->method = opb_frame_method(frame);
     opb_frame_params(frame, &reader);
-    out->host = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
-    if (out->method != OPB_CONTROL_LOG) {
+    if (out->method != OPB_CONTROL_RELOAD) {
+        out->host = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
+    }
+    if (out->method == OPB_CONTROL_HOST_STARTED || out->method == OPB_CONTROL_HOST_DIED ||
+        out->method == OPB_CONTROL_NEXT_STARTED) {
         out->pid = (pid_t)opb_read_uint(&reader, INT32_MAX);
     }
-    if (out->method != OPB_CONTROL_HOST_STARTED) {
+    if (out->method == OPB_CONTROL_HOST_DIED || out->method == OPB_CONTROL_LOG) {
         (void)snprintf(out->text, sizeof(out->text), "%s", opb_read_cstr(&reader, false));
     }
     assert_int_equal(opb_reader_finish(&reader), OPB_OK);
@@ -370,6 +373,25 @@ void
 pool_host_hangs(struct pool *pool, uint32_t host, const char *reason)
 {
     send_about_host(pool, OPB_CONTROL_HOST_HANGS, host, reason);
+}
+
+struct host_news
+pool_start_next(struct pool *pool)
+{
+    opb_message_begin_notify(pool->message, OPB_CONTROL_START_NEXT, 0);
+    assert_int_equal(
+        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    return pool_news(pool, OPB_CONTROL_NEXT_STARTED);
+}
+
+void
+pool_switch(struct pool *pool, uint32_t host)
+{
+    opb_message_begin_notify(pool->message, OPB_CONTROL_SWITCH, 1);
+    opb_pack_uint(pool->message, host);
+    assert_int_equal(
+        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    assert_int_equal(pool_news(pool, OPB_CONTROL_SWITCHED).host, host);
 }
 
 struct opb_lane *

@@ -63,6 +63,10 @@ void pool_await_detached(struct pool *pool);
 void pool_replace_host(struct pool *pool, uint32_t host, const char *reason);
 void pool_limit_restarts(struct pool *pool, uint32_t restarts, uint32_t window_ms);
 void pool_host_hangs(struct pool *pool, uint32_t host, const char *reason);
+/* Has a host started beside the one that runs, and waits for it. */
+struct host_news pool_start_next(struct pool *pool);
+/* Puts it in the place of the other, and waits until that is done. */
+void pool_switch(struct pool *pool, uint32_t host);
 
 /* Opens a call lane to the host. NULL: text says why not. */
 struct opb_lane *pool_open_lane(struct pool *pool, uint32_t host, char *text,

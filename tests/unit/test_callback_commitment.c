@@ -39,14 +39,14 @@ make_node(void **state)
 
     fake_on(_OrthancPluginService_RegisterStorageCommitmentScpCallback,
             register_commitment);
-    assert_int_equal(opb_routes_add(node->routes, "StorageCommitment", NULL, 0, &fault,
-                                    text, sizeof(text)),
+    assert_int_equal(opb_routes_add(node->routes, NULL, "StorageCommitment", NULL, 0,
+                                    &fault, text, sizeof(text)),
                      OPB_OK); /* it is never too late for this one */
 #if OPB_SDK_HAS_CONNECTION
     fake_on(_OrthancPluginService_RegisterStorageCommitmentScpCallback2,
             register_commitment2);
-    assert_int_equal(opb_routes_add(node->routes, "StorageCommitment2", NULL, 0, &fault,
-                                    text, sizeof(text)),
+    assert_int_equal(opb_routes_add(node->routes, NULL, "StorageCommitment2", NULL, 0,
+                                    &fault, text, sizeof(text)),
                      OPB_OK);
 #endif
     *state = node;

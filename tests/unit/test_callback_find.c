@@ -67,7 +67,7 @@ make_node(void **state)
     fake_on(_OrthancPluginService_RegisterWorklistCallback2, register_worklist2);
 #endif
     opb_node_set_phase(node, OPB_PHASE_LOADING);
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, NULL);
     *state = node;
     return 0;
 }
@@ -86,13 +86,14 @@ add_kind(struct opb_node *node, const char *kind)
     char text[256];
 
     assert_int_equal(
-        opb_routes_add(node->routes, kind, NULL, 0, &fault, text, sizeof(text)), OPB_OK);
+        opb_routes_add(node->routes, NULL, kind, NULL, 0, &fault, text, sizeof(text)),
+        OPB_OK);
 }
 
 static void
 run_node(struct opb_node *node)
 {
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
 }
 
@@ -278,9 +279,9 @@ kinds_are_registered_with_orthanc_once_and_when_asked_for(void **state)
     assert_int_equal(fake_calls(_OrthancPluginService_RegisterFindCallback), 1);
     assert_true(fake_log_has("Registering one Python C-FIND SCP callback\n"));
     run_node(node);
-    opb_routes_begin(node->routes); /* the next host */
+    opb_routes_begin(node->routes, NULL); /* the next host */
     add_kind(node, "Find");
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     assert_int_equal(fake_calls(_OrthancPluginService_RegisterFindCallback), 1);
     assert_false(fake_log_has("restart of Orthanc"));
 }
@@ -322,8 +323,8 @@ kind_that_a_new_host_lacks_is_refused(void **state)
     add_kind(node, "Move");
     run_node(node);
     fake_host_start(node, raise);
-    opb_routes_begin(node->routes);
-    opb_routes_commit(node->routes);
+    opb_routes_begin(node->routes, NULL);
+    opb_routes_commit(node->routes, NULL);
     assert_true(fake_log_has("has not registered the Python C-MOVE SCP callback"));
     assert_int_equal(find(), OrthancPluginErrorCode_Plugin);
     assert_int_equal(worklist(), OrthancPluginErrorCode_Plugin);

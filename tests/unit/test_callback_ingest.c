@@ -54,14 +54,14 @@ make_node(void **state)
     fake_on(_OrthancPluginService_RegisterIncomingCStoreInstanceFilter, register_cstore);
     fake_on(_OrthancPluginService_CreateMemoryBuffer64, create_buffer);
     opb_node_set_phase(node, OPB_PHASE_LOADING);
-    opb_routes_begin(node->routes);
-    assert_int_equal(opb_routes_add(node->routes, "ReceivedInstance", NULL, 0, &fault, text,
-                                    sizeof(text)),
+    opb_routes_begin(node->routes, NULL);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "ReceivedInstance", NULL, 0, &fault,
+                                    text, sizeof(text)),
                      OPB_OK);
-    assert_int_equal(
-        opb_routes_add(node->routes, "CStoreFilter", NULL, 0, &fault, text, sizeof(text)),
-        OPB_OK);
-    opb_routes_commit(node->routes);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "CStoreFilter", NULL, 0, &fault,
+                                    text, sizeof(text)),
+                     OPB_OK);
+    opb_routes_commit(node->routes, NULL);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
     *state = node;
     return 0;
@@ -252,11 +252,11 @@ registration_warns_of_exceptions_and_is_made_once(void **state)
     char text[256];
 
     assert_int_equal(fake_log_count("is stored as it was received"), 1);
-    opb_routes_begin(node->routes);
-    assert_int_equal(opb_routes_add(node->routes, "ReceivedInstance", NULL, 0, &fault, text,
-                                    sizeof(text)),
+    opb_routes_begin(node->routes, NULL);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "ReceivedInstance", NULL, 0, &fault,
+                                    text, sizeof(text)),
                      OPB_OK);
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     assert_int_equal(fake_calls(_OrthancPluginService_RegisterReceivedInstanceCallback), 1);
 }
 
@@ -338,8 +338,8 @@ without_a_handler_instances_pass_without_a_host(void **state)
     OrthancPluginMemoryBuffer64 buffer;
     uint16_t status;
 
-    opb_routes_begin(node->routes);
-    opb_routes_commit(node->routes);
+    opb_routes_begin(node->routes, NULL);
+    opb_routes_commit(node->routes, NULL);
     assert_int_equal(receive(&buffer), OrthancPluginReceivedInstanceAction_KeepAsIs);
     assert_int_equal(filter(&status), 1);
     opb_node_set_current(NULL);

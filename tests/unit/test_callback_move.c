@@ -40,7 +40,7 @@ make_node(void **state)
     fake_on(_OrthancPluginService_RegisterMoveCallback2, register_move3);
 #endif
     opb_node_set_phase(node, OPB_PHASE_LOADING);
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, NULL);
     *state = node;
     return 0;
 }
@@ -59,13 +59,14 @@ add_kind(struct opb_node *node, const char *kind)
     char text[256];
 
     assert_int_equal(
-        opb_routes_add(node->routes, kind, NULL, 0, &fault, text, sizeof(text)), OPB_OK);
+        opb_routes_add(node->routes, NULL, kind, NULL, 0, &fault, text, sizeof(text)),
+        OPB_OK);
 }
 
 static void
 run_node(struct opb_node *node)
 {
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
 }
 

@@ -56,19 +56,19 @@ make_node(void **state)
     requests = 0;
     fake_on(_OrthancPluginService_RegisterStorageArea, register_area);
     opb_node_set_phase(node, OPB_PHASE_LOADING);
-    opb_routes_begin(node->routes);
-    assert_int_equal(
-        opb_routes_add(node->routes, "StorageArea", NULL, 0, &fault, text, sizeof(text)),
-        OPB_OK);
+    opb_routes_begin(node->routes, NULL);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "StorageArea", NULL, 0, &fault,
+                                    text, sizeof(text)),
+                     OPB_OK);
 #if OPB_SDK_HAS_STORAGE3
     has_no_memory = false;
     fake_on(_OrthancPluginService_RegisterStorageArea3, register_area3);
     fake_on(_OrthancPluginService_CreateMemoryBuffer, create_buffer);
-    assert_int_equal(
-        opb_routes_add(node->routes, "StorageArea3", NULL, 0, &fault, text, sizeof(text)),
-        OPB_OK);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "StorageArea3", NULL, 0, &fault,
+                                    text, sizeof(text)),
+                     OPB_OK);
 #endif
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
     *state = node;
     return 0;
@@ -277,15 +277,15 @@ area_that_comes_too_late_is_not_registered(void **state)
 
     (void)state;
     fake_on(_OrthancPluginService_RegisterStorageArea, register_area);
-    assert_int_equal(
-        opb_routes_add(node->routes, "StorageArea", NULL, 0, &fault, text, sizeof(text)),
-        OPB_OK);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "StorageArea", NULL, 0, &fault,
+                                    text, sizeof(text)),
+                     OPB_OK);
     assert_int_equal(fake_calls(_OrthancPluginService_RegisterStorageArea), 0);
     assert_true(fake_log_has("custom storage area in Python was registered after the start "
                              "of Orthanc: it needs a restart"));
-    assert_int_equal(
-        opb_routes_add(node->routes, "StorageRead", NULL, 0, &fault, text, sizeof(text)),
-        OPB_REFUSED);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "StorageRead", NULL, 0, &fault,
+                                    text, sizeof(text)),
+                     OPB_REFUSED);
     fake_node_free(node);
 }
 

@@ -81,17 +81,17 @@ make_node(void **state)
     fake_on(_OrthancPluginService_SendHttpStatus, send_status);
     fake_on(_OrthancPluginService_SetHttpHeader, set_header);
     opb_node_set_phase(node, OPB_PHASE_LOADING);
-    opb_routes_begin(node->routes);
-    assert_int_equal(opb_routes_add(node->routes, "Rest", "/toto/(.*)", ROUTE_NUMBER,
+    opb_routes_begin(node->routes, NULL);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "Rest", "/toto/(.*)", ROUTE_NUMBER,
                                     &fault, text, sizeof(text)),
                      OPB_OK);
-    assert_int_equal(
-        opb_routes_add(node->routes, "HttpFilter", NULL, 0, &fault, text, sizeof(text)),
-        OPB_OK);
-    assert_int_equal(
-        opb_routes_add(node->routes, "StoredInstance", NULL, 0, &fault, text, sizeof(text)),
-        OPB_OK);
-    opb_routes_commit(node->routes);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "HttpFilter", NULL, 0, &fault, text,
+                                    sizeof(text)),
+                     OPB_OK);
+    assert_int_equal(opb_routes_add(node->routes, NULL, "StoredInstance", NULL, 0, &fault,
+                                    text, sizeof(text)),
+                     OPB_OK);
+    opb_routes_commit(node->routes, NULL);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
     *state = node;
     return 0;
@@ -315,8 +315,8 @@ route_that_a_new_host_lacks_is_404(void **state)
     struct opb_node *node = *state;
 
     fake_host_start(node, serve_get);
-    opb_routes_begin(node->routes);
-    opb_routes_commit(node->routes);
+    opb_routes_begin(node->routes, NULL);
+    opb_routes_commit(node->routes, NULL);
     assert_true(fake_log_has("has not registered the REST route /toto/(.*)"));
     assert_int_equal(request(OrthancPluginHttpMethod_Get, NULL, 0),
                      OrthancPluginErrorCode_Success);
@@ -438,8 +438,8 @@ without_a_filter_requests_pass_without_a_host(void **state)
 {
     struct opb_node *node = *state;
 
-    opb_routes_begin(node->routes);
-    opb_routes_commit(node->routes);
+    opb_routes_begin(node->routes, NULL);
+    opb_routes_commit(node->routes, NULL);
     assert_int_equal(ask_filter(), 1);
 }
 

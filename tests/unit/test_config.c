@@ -50,6 +50,9 @@ an_empty_configuration_has_the_defaults(void **state)
     assert_int_equal(config->stop_timeout_ms, 30000);
     assert_int_equal(config->max_restarts, 10);
     assert_int_equal(config->restart_window_ms, 60000);
+    assert_int_equal(config->reload_timeout_ms, 60000);
+    assert_int_equal(config->drain_timeout_ms, 30000);
+    assert_string_equal(config->admin_path, "/python-bridge");
     opb_config_free(config);
 }
 
@@ -61,7 +64,8 @@ every_key_is_read(void **state)
         "\"AllowThreads\": true, \"LateRoutes\": true, \"Worker\": \"/w\", \"Workers\": 1,"
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
         "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"MaxRestarts\": 0,"
-        "\"RestartWindow\": 2.5}}");
+        "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
+        "\"DrainTimeout\": 9, \"AdminPath\": \"/my-own/x_1\"}}");
 
     (void)state;
     assert_string_equal(config->script, "a.py");
@@ -77,6 +81,9 @@ every_key_is_read(void **state)
     assert_int_equal(config->stop_timeout_ms, 1250);
     assert_int_equal(config->max_restarts, 0);
     assert_int_equal(config->restart_window_ms, 2500);
+    assert_int_equal(config->reload_timeout_ms, 8000);
+    assert_int_equal(config->drain_timeout_ms, 9000);
+    assert_string_equal(config->admin_path, "/my-own/x_1");
     opb_config_free(config);
 }
 
@@ -238,6 +245,28 @@ a_wrong_type_names_key_value_and_what_is_allowed(void **state)
 }
 
 static void
+a_path_of_routes_is_refused_if_it_is_none(void **state)
+{
+    static const char *const wrong[] = {"x", "/", "/x/", "//x", "/x//y", "/x.y", "/(.*)"};
+    char json[128];
+    char expected[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        (void)snprintf(json, sizeof(json), "{\"Python\": {\"AdminPath\": \"%s\"}}",
+                       wrong[i]);
+        (void)snprintf(
+            expected, sizeof(expected),
+            "The configuration option \"Python.AdminPath\" is \"%s\", and must be "
+            "a path like \"/python-bridge\" (letters, digits, - _ / only), or "
+            "empty",
+            wrong[i]);
+        assert_refused(json, expected);
+    }
+    opb_config_free(parse("{\"Python\": {\"AdminPath\": \"\"}}"));
+}
+
+static void
 several_workers_are_refused_for_now(void **state)
 {
     (void)state;
@@ -355,6 +384,7 @@ main(void)
         OPB_TEST(fail_open_names_filters),
         OPB_TEST(the_old_key_wins_over_the_alias_and_verbose_is_either),
         OPB_TEST(a_wrong_type_names_key_value_and_what_is_allowed),
+        OPB_TEST(a_path_of_routes_is_refused_if_it_is_none),
         OPB_TEST(several_workers_are_refused_for_now),
         OPB_TEST(an_unknown_key_names_the_nearest_known_one),
         OPB_TEST(long_values_and_messages_are_cut),

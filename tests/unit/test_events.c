@@ -31,7 +31,7 @@ make_node(void **state)
     seen_count = 0;
     atomic_store(&deaths_left, 0);
     assert_int_equal(
-        opb_routes_add(node->routes, "Change", NULL, 0, &fault, text, sizeof(text)),
+        opb_routes_add(node->routes, NULL, "Change", NULL, 0, &fault, text, sizeof(text)),
         OPB_OK);
     assert_int_equal(opb_events_new(&node->events, node), OPB_OK);
     assert_int_equal(opb_events_start(node->events), OPB_OK);
@@ -248,8 +248,8 @@ without_a_handler_nothing_waits(void **state)
     struct opb_node *node = *state;
     uint64_t before_ms = opb_clock_ms();
 
-    opb_routes_begin(node->routes);
-    opb_routes_commit(node->routes);
+    opb_routes_begin(node->routes, NULL);
+    opb_routes_commit(node->routes, NULL);
     change(OrthancPluginChangeType_NewInstance, "a");
     stop();
     assert_true(opb_clock_ms() - before_ms < 200);
@@ -275,6 +275,137 @@ queue_has_an_end(void **state)
     stop();
 }
 
+#define NEXT_HOST 7000u
+
+/* As take_event_slowly(), with "next" before what the second host sees. */
+static void
+take_in_two_hosts(struct opb_lane *lane, struct opb_frame *frame,
+                  struct opb_message *message)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    if (fake_lane_host() == NEXT_HOST) {
+        pthread_mutex_lock(&seen_lock);
+        (void)snprintf(seen[seen_count++ % MAX_SEEN], sizeof(seen[0]), "next");
+        pthread_mutex_unlock(&seen_lock);
+    }
+    take_event(lane, frame, message);
+}
+
+/* Begins the next generation; its session has a reference. */
+static struct opb_session *
+begin_next(struct opb_node *node, uint64_t *number)
+{
+    struct opb_switch change = {.old_listens = true, .next_listens = true};
+    struct opb_session *current = opb_session_current(node);
+
+    assert_int_equal(opb_session_new(&change.next, node, NEXT_HOST, 4243), OPB_OK);
+    change.old = current;
+    assert_true(opb_events_switch(node->events, &change, number));
+    assert_ptr_equal(node->session, change.next);
+    opb_session_unref(current);
+    return change.next;
+}
+
+static void
+end_next(struct opb_session *next)
+{
+    opb_session_end(next, "is no longer needed");
+    opb_session_unref(next);
+}
+
+static void
+the_old_generation_sees_its_end_before_the_next_one_begins(void **state)
+{
+    static const char *const expected[] = {"10 ", "3 a",  "5 b", "11 ",  "next",
+                                           "10 ", "next", "6 c", "next", "11 "};
+    struct opb_node *node = *state;
+    struct opb_session *next;
+    uint64_t number = 0;
+
+    fake_host_start(node, take_in_two_hosts);
+    change(OrthancPluginChangeType_OrthancStarted, NULL);
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    next = begin_next(node, &number);
+    change(OrthancPluginChangeType_NewStudy, "c");
+    assert_false(opb_events_wait_switch(node->events, number, opb_deadline_ms(1)));
+    assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
+    stop();
+    expect_seen(expected, 10);
+    end_next(next);
+}
+
+static bool
+has_seen(void *context)
+{
+    bool result;
+
+    (void)context;
+    pthread_mutex_lock(&seen_lock);
+    result = seen_count > 0;
+    pthread_mutex_unlock(&seen_lock);
+    return result;
+}
+
+static void
+events_of_a_generation_that_has_died_go_to_the_next_one(void **state)
+{
+    static const char *const expected[] = {"10 ", "next", "10 ", "next",
+                                           "3 a", "next", "11 "};
+    struct opb_node *node = *state;
+    struct opb_session *next;
+    uint64_t number = 0;
+
+    fake_host_start(node, take_in_two_hosts);
+    change(OrthancPluginChangeType_OrthancStarted, NULL);
+    opb_wait_until(has_seen, NULL, 5000);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    next = begin_next(node, &number);
+    fake_host_kill("was killed by signal 9 (Killed)");
+    change(OrthancPluginChangeType_NewInstance, "a");
+    stop();
+    expect_seen(expected, 7);
+    assert_true(fake_log_has("has ended before it was told ORTHANC_STOPPED"));
+    end_next(next);
+}
+
+static void
+before_orthanc_has_started_and_after_it_has_stopped_nobody_is_told(void **state)
+{
+    static const char *const expected[] = {"next", "11 "};
+    struct opb_node *node = *state;
+    struct opb_session *next;
+    struct opb_switch late = {.next_listens = true};
+    uint64_t number = 0;
+
+    fake_host_start(node, take_in_two_hosts);
+    next = begin_next(node, &number);
+    stop();
+    expect_seen(expected, 2);
+    assert_int_equal(opb_session_new(&late.next, node, NEXT_HOST, 4243), OPB_OK);
+    assert_false(opb_events_switch(node->events, &late, &number));
+    assert_ptr_equal(node->session, next);
+    opb_session_unref(late.next);
+    end_next(next);
+}
+
+static void
+a_generation_that_has_died_does_not_take_over(void **state)
+{
+    struct opb_node *node = *state;
+    struct opb_switch change = {.next_listens = true};
+    struct opb_session *current;
+    uint64_t number = 0;
+
+    fake_host_start(node, take_in_two_hosts);
+    current = node->session;
+    assert_int_equal(opb_session_new(&change.next, node, NEXT_HOST, 4243), OPB_OK);
+    opb_session_end(change.next, "was killed");
+    assert_false(opb_events_switch(node->events, &change, &number));
+    assert_ptr_equal(node->session, current);
+    opb_session_unref(change.next);
+}
+
 #define EVENT_TEST(function) cmocka_unit_test_setup_teardown(function, make_node, free_node)
 
 int
@@ -290,6 +421,10 @@ main(void)
         EVENT_TEST(stop_ends_when_the_host_dies_for_good),
         EVENT_TEST(without_a_handler_nothing_waits),
         EVENT_TEST(queue_has_an_end),
+        EVENT_TEST(the_old_generation_sees_its_end_before_the_next_one_begins),
+        EVENT_TEST(events_of_a_generation_that_has_died_go_to_the_next_one),
+        EVENT_TEST(before_orthanc_has_started_and_after_it_has_stopped_nobody_is_told),
+        EVENT_TEST(a_generation_that_has_died_does_not_take_over),
     };
 
     return OPB_RUN(tests);

@@ -87,6 +87,7 @@ make_server(void **state)
     fake_on(_OrthancPluginService_GetOrthancPath, give_path);
     fake_on(_OrthancPluginService_SetPluginProperty, succeed);
     fake_on(_OrthancPluginService_RegisterOnChangeCallback, succeed);
+    fake_on(_OrthancPluginService_RegisterRestCallbackNoLock, succeed);
     fake_on(_OrthancPluginService_RegisterOnStoredInstanceCallback, succeed);
     fake_on(_OrthancPluginService_RegisterIncomingHttpRequestFilter2, succeed);
     return 0;

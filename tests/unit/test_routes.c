@@ -63,7 +63,7 @@ make_node(void **state)
     fake_on(_OrthancPluginService_RegisterRestCallbackNoLock, register_rest);
     fake_on(_OrthancPluginService_RestApiGet, get_plugins);
     opb_node_set_phase(node, OPB_PHASE_LOADING);
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, NULL);
     *state = node;
     return 0;
 }
@@ -82,14 +82,14 @@ static enum opb_status
 add(struct opb_node *node, const char *kind, const char *pattern, uint32_t index)
 {
     last_text[0] = '\0';
-    return opb_routes_add(node->routes, kind, pattern, index, &last_fault, last_text,
+    return opb_routes_add(node->routes, NULL, kind, pattern, index, &last_fault, last_text,
                           sizeof(last_text));
 }
 
 static void
 run_host(struct opb_node *node)
 {
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     fake_host_start(node, fake_answer_nil);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
 }
@@ -159,11 +159,11 @@ refused_pattern_is_refused_to_the_next_host_too(void **state)
 
     assert_int_equal(add(node, "Rest", "/a[", 0), OPB_REFUSED);
     run_host(node);
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, NULL);
     assert_int_equal(add(node, "Rest", "/a[", 0), OPB_REFUSED);
     assert_int_equal(last_fault, OPB_FAULT_VALUE);
     assert_non_null(strstr(last_text, "Unmatched ["));
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     assert_false(opb_routes_has_waiting(node->routes));
 }
 
@@ -197,12 +197,12 @@ next_host_gets_the_entries_of_its_patterns(void **state)
     assert_int_equal(add(node, "Rest", "/a", 2), OPB_OK);
     assert_int_equal(add(node, "Change", NULL, 0), OPB_OK);
     run_host(node);
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, NULL);
     assert_int_equal(add(node, "Rest", "/a", 10), OPB_OK);
     assert_int_equal(add(node, "Rest", "/a", 11), OPB_OK);
     assert_int_equal(number_of(node, 0), 0); /* calls go to the old one as yet */
     assert_true(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX));
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     assert_int_equal(number_of(node, 0), 10);
     assert_int_equal(number_of(node, 1), UINT32_MAX);
     assert_int_equal(number_of(node, 2), 11);
@@ -221,13 +221,85 @@ host_that_fails_to_load_changes_nothing(void **state)
 
     assert_int_equal(add(node, "Rest", "/a", 0), OPB_OK);
     run_host(node);
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, NULL);
     assert_int_equal(add(node, "Rest", "/a", 5), OPB_OK);
-    opb_routes_begin(node->routes); /* the next attempt */
+    opb_routes_begin(node->routes, NULL); /* the next attempt */
     assert_int_equal(add(node, "Rest", "/a", 6), OPB_OK);
     assert_int_equal(number_of(node, 0), 0);
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     assert_int_equal(number_of(node, 0), 6);
+}
+
+/* Names of sessions: never looked into. */
+static const struct opb_session *const first_session = (const void *)"first";
+static const struct opb_session *const second_session = (const void *)"second";
+
+static enum opb_status
+add_in(struct opb_node *node, const struct opb_session *session, const char *kind,
+       const char *pattern, uint32_t index)
+{
+    return opb_routes_add(node->routes, session, kind, pattern, index, &last_fault,
+                          last_text, sizeof(last_text));
+}
+
+static uint32_t
+number_in(struct opb_node *node, const struct opb_session *session, uint32_t entry)
+{
+    uint32_t index = 0;
+
+    return opb_routes_lookup(node->routes, session, entry, &index) ? index : UINT32_MAX;
+}
+
+static void
+two_hosts_have_a_table_each_until_one_is_forgotten(void **state)
+{
+    struct opb_node *node = *state;
+
+    opb_routes_begin(node->routes, first_session);
+    assert_int_equal(add_in(node, first_session, "Rest", "/a", 1), OPB_OK);
+    assert_int_equal(add_in(node, first_session, "Rest", "/b", 2), OPB_OK);
+    opb_routes_commit(node->routes, first_session);
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+
+    opb_routes_begin(node->routes, second_session);
+    assert_int_equal(add_in(node, second_session, "Rest", "/b", 7), OPB_OK);
+    assert_int_equal(add_in(node, second_session, "Change", NULL, 0), OPB_OK);
+    assert_int_equal(number_in(node, first_session, 0), 1); /* meanwhile it goes on */
+    assert_int_equal(add_in(node, first_session, "HttpFilter", NULL, 0), OPB_OK);
+    assert_true(opb_routes_has(node->routes, OPB_CALL_HTTP_FILTER_INDEX));
+    assert_false(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX));
+    assert_true(
+        opb_routes_session_has(node->routes, second_session, OPB_CALL_CHANGE_INDEX));
+
+    opb_routes_commit(node->routes, second_session);
+    assert_int_equal(number_in(node, first_session, 0), 1); /* it comes to its end */
+    assert_int_equal(number_in(node, first_session, 1), 2);
+    assert_int_equal(number_in(node, second_session, 0), UINT32_MAX);
+    assert_int_equal(number_in(node, second_session, 1), 7);
+    assert_true(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX));
+    assert_false(opb_routes_has(node->routes, OPB_CALL_HTTP_FILTER_INDEX));
+    assert_true(
+        opb_routes_session_has(node->routes, first_session, OPB_CALL_HTTP_FILTER_INDEX));
+    opb_routes_forget(node->routes, first_session);
+    opb_routes_forget(node->routes, first_session);  /* does no harm */
+    opb_routes_forget(node->routes, second_session); /* its table stays */
+    assert_int_equal(number_in(node, second_session, 1), 7);
+}
+
+static void
+a_host_that_could_not_load_is_forgotten(void **state)
+{
+    struct opb_node *node = *state;
+
+    assert_int_equal(add(node, "Rest", "/a", 3), OPB_OK);
+    run_host(node);
+    opb_routes_begin(node->routes, second_session);
+    assert_int_equal(add_in(node, second_session, "Rest", "/a", 4), OPB_OK);
+    assert_int_equal(add_in(node, second_session, "Rest", "/new", 5), OPB_OK);
+    opb_routes_forget(node->routes, second_session);
+    assert_false(opb_routes_has_waiting(node->routes));
+    assert_int_equal(number_of(node, 0), 3);
+    assert_int_equal(atomic_load(&registered_count), 1);
 }
 
 static bool
@@ -339,10 +411,10 @@ late_route_of_a_new_host_is_registered_after_it_has_loaded(void **state)
 
     assert_int_equal(add(node, "Rest", "/a", 0), OPB_OK);
     run_host(node);
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, NULL);
     assert_int_equal(add(node, "Rest", "/a", 3), OPB_OK);
     assert_int_equal(add(node, "Rest", "/new", 4), OPB_OK);
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, NULL);
     opb_wait_until(is_registered, node, 5000);
     assert_int_equal(number_of(node, 0), 3);
     assert_int_equal(number_of(node, 1), 4);
@@ -374,6 +446,8 @@ main(void)
         ROUTE_TEST(kinds_are_known_by_name),
         ROUTE_TEST(next_host_gets_the_entries_of_its_patterns),
         ROUTE_TEST(host_that_fails_to_load_changes_nothing),
+        ROUTE_TEST(two_hosts_have_a_table_each_until_one_is_forgotten),
+        ROUTE_TEST(a_host_that_could_not_load_is_forgotten),
         ROUTE_TEST(late_route_works_if_no_other_plugin_is_loaded),
         ROUTE_TEST(late_route_beside_other_plugins_needs_a_restart),
         ROUTE_TEST(late_route_beside_other_plugins_works_if_the_configuration_says_so),

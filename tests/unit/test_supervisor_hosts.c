@@ -500,6 +500,162 @@ detach_ends_what_does_not_end_by_itself(void **state)
     pool_end(&pool);
 }
 
+static void
+expect_echo(struct pool *pool, uint32_t host)
+{
+    struct opb_lane *lane = must_open_lane(pool, host);
+    char answer[64];
+
+    assert_true(host_ask(lane, FAKE_ECHO, "fine", answer, sizeof(answer)));
+    opb_lane_close(lane);
+}
+
+static struct host_news
+expect_death(struct pool *pool, uint32_t host)
+{
+    struct host_news died = pool_news(pool, OPB_CONTROL_HOST_DIED);
+
+    assert_int_equal(died.host, host);
+    return died;
+}
+
+static void
+the_next_host_runs_beside_the_other_and_takes_its_place(void **state)
+{
+    struct pool pool;
+    struct host_news first;
+    struct host_news next;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    first = pool_attach(&pool);
+    next = pool_start_next(&pool);
+    assert_int_equal(next.host, 2);
+    expect_echo(&pool, first.host);
+    expect_echo(&pool, next.host);
+    pool_switch(&pool, next.host);
+    expect_echo(&pool, first.host); /* it has lost its place, and may finish */
+    pool_replace_host(&pool, first.host, "has not finished");
+    assert_string_equal(expect_death(&pool, first.host).text, "has not finished");
+    process_await_end(first.pid);
+    expect_echo(&pool, next.host);
+    assert_int_equal(kill(next.pid, SIGKILL), 0); /* and this one is replaced */
+    (void)expect_death(&pool, next.host);
+    assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_STARTED).host, 3);
+    pool_end(&pool);
+    process_await_end(next.pid);
+}
+
+static void
+a_next_host_that_dies_is_reported_and_not_replaced(void **state)
+{
+    struct pool pool;
+    struct host_news first;
+    struct host_news next;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    first = pool_attach(&pool);
+    next = pool_start_next(&pool);
+    pool_replace_host(&pool, next.host, "could not load the script");
+    assert_string_equal(expect_death(&pool, next.host).text, "could not load the script");
+    expect_echo(&pool, first.host);
+    next = pool_start_next(&pool); /* only now, since somebody asked */
+    assert_int_equal(next.host, 3);
+    pool_end(&pool);
+    process_await_end(next.pid);
+}
+
+static void
+the_host_that_runs_is_replaced_while_there_is_a_next_one(void **state)
+{
+    struct pool pool;
+    struct host_news first;
+    struct host_news next;
+    struct host_news third;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    first = pool_attach(&pool);
+    next = pool_start_next(&pool);
+    assert_int_equal(kill(first.pid, SIGKILL), 0);
+    (void)expect_death(&pool, first.host);
+    third = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    expect_echo(&pool, next.host);
+    pool_switch(&pool, next.host); /* the third has lost its place */
+    pool_replace_host(&pool, third.host, "is not needed");
+    (void)expect_death(&pool, third.host);
+    process_await_end(third.pid);
+    expect_echo(&pool, next.host);
+    pool_ask_detach(&pool, 0);
+    pool_await_detached(&pool);
+    pool_end(&pool);
+}
+
+static void
+a_switch_to_a_host_that_has_died_starts_another(void **state)
+{
+    struct pool pool;
+    struct host_news first;
+    struct host_news next;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    first = pool_attach(&pool);
+    next = pool_start_next(&pool);
+    assert_int_equal(kill(next.pid, SIGKILL), 0);
+    (void)expect_death(&pool, next.host);
+    pool_switch(&pool, next.host);
+    assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_STARTED).host, 3);
+    expect_echo(&pool, first.host);
+    pool_end(&pool);
+    process_await_end(first.pid);
+}
+
+static void
+detach_waits_for_hosts_without_a_place_too(void **state)
+{
+    struct pool pool;
+    struct host_news first;
+    struct host_news next;
+    struct host_news beside;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    first = pool_attach(&pool);
+    next = pool_start_next(&pool);
+    pool_switch(&pool, next.host);
+    beside = pool_start_next(&pool);
+    pool_ask_detach(&pool, 0);
+    pool_await_detached(&pool);
+    assert_false(process_is_alive(first.pid));
+    assert_false(process_is_alive(next.pid));
+    assert_false(process_is_alive(beside.pid));
+    pool_end(&pool);
+}
+
+static void
+a_next_host_that_cannot_be_run_is_reported(void **state)
+{
+    static const char *const options[] = {"--host-program", "/etc", NULL};
+    struct pool pool;
+    struct host_news next;
+
+    (void)state;
+    pool_start(&pool, true, options);
+    (void)pool_attach(&pool);
+    next = pool_start_next(&pool);
+    for (;;) { /* the other one dies again and again */
+        struct host_news died = pool_news(&pool, OPB_CONTROL_HOST_DIED);
+
+        assert_string_equal(died.text, "could not be started: /etc: Permission denied");
+        if (died.host == next.host) {
+            break;
+        }
+    }
+    pool_end(&pool);
+}
+
 int
 main(void)
 {
@@ -522,6 +678,12 @@ main(void)
         OPB_TEST(a_stopped_host_takes_no_lanes_and_the_node_is_told_why),
         OPB_TEST(detach_waits_for_hosts_that_end_by_themselves),
         OPB_TEST(detach_ends_what_does_not_end_by_itself),
+        OPB_TEST(the_next_host_runs_beside_the_other_and_takes_its_place),
+        OPB_TEST(a_next_host_that_dies_is_reported_and_not_replaced),
+        OPB_TEST(the_host_that_runs_is_replaced_while_there_is_a_next_one),
+        OPB_TEST(a_switch_to_a_host_that_has_died_starts_another),
+        OPB_TEST(detach_waits_for_hosts_without_a_place_too),
+        OPB_TEST(a_next_host_that_cannot_be_run_is_reported),
     };
 
     return OPB_RUN(tests);

@@ -452,19 +452,36 @@ when_the_control_connection_ends_a_managed_pool_ends(void **state)
 static void
 signals_do_not_end_a_managed_pool(void **state)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int numbers[] = {SIGTERM, SIGINT};
     struct pool pool;
     struct host_news host;
 
     (void)state;
     pool_start(&pool, true, NULL);
     host = pool_attach(&pool);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 2; i++) {
         assert_int_equal(kill(pool.pid, numbers[i]), 0);
         assert_non_null(strstr(pool_news(&pool, OPB_CONTROL_LOG).text, "ignores signal"));
     }
     expect_service(&pool, host.host);
     pool_end(&pool);
+}
+
+static void
+sighup_asks_the_node_for_its_next_generation(void **state)
+{
+    struct pool pool;
+    struct host_news host;
+
+    (void)state;
+    for (int is_managed = 0; is_managed < 2; is_managed++) {
+        pool_start(&pool, is_managed != 0, NULL);
+        host = pool_attach(&pool);
+        assert_int_equal(kill(pool.pid, SIGHUP), 0);
+        (void)pool_news(&pool, OPB_CONTROL_RELOAD);
+        expect_service(&pool, host.host);
+        pool_end(&pool);
+    }
 }
 
 static void
@@ -650,6 +667,7 @@ main(void)
         OPB_TEST(an_orderly_end_says_nothing),
         OPB_TEST(when_the_control_connection_ends_a_managed_pool_ends),
         OPB_TEST(signals_do_not_end_a_managed_pool),
+        OPB_TEST(sighup_asks_the_node_for_its_next_generation),
         OPB_TEST(sigterm_ends_an_unmanaged_pool),
         OPB_TEST(killing_the_supervisor_leaves_no_host_and_no_child),
         OPB_TEST(a_killed_node_ends_its_pool_although_a_fork_holds_the_lifeline),

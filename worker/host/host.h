@@ -115,6 +115,8 @@ OPB_MUST_CHECK enum opb_status opb_prelude_run(const struct opb_node_info *info)
 /* traceback.c. GIL held, an exception is set: clears it, and logs headline (with its
  * newline), class, text and frames as one error in the node's log. */
 void opb_log_exception(const char *headline);
+/* The same; text gets class, text and frames, as far as they fit. */
+void opb_report_exception(const char *headline, char *text, size_t capacity);
 
 /* finalize.c. The Finalize call on the main lane. Does not return. python is the main
  * thread's state, NULL if the interpreter has not started. */

@@ -258,9 +258,9 @@ opb_script_import(const struct opb_node_info *info, enum opb_fault *fault, char 
         *fault = OPB_FAULT_RUNTIME;
     }
     else if (module == NULL || opb_signals_settle() != OPB_OK) {
-        opb_log_exception(
-            "Error during the installation of the Python script, traceback:\n");
-        (void)snprintf(text, capacity, "the script raised an exception");
+        opb_report_exception(
+            "Error during the installation of the Python script, traceback:\n", text,
+            capacity);
         Py_CLEAR(module);
     }
     Py_XDECREF(stem);

@@ -8,6 +8,7 @@
  */
 #include "host.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* New reference; clears the exception that is set. */
@@ -160,6 +161,14 @@ make_loggable(PyObject *bytes)
 void
 opb_log_exception(const char *headline)
 {
+    char unused[1];
+
+    opb_report_exception(headline, unused, sizeof(unused));
+}
+
+void
+opb_report_exception(const char *headline, char *text, size_t capacity)
+{
     PyObject *exception = take_exception();
     PyObject *bytes = NULL;
 
@@ -170,11 +179,14 @@ opb_log_exception(const char *headline)
         }
         Py_DECREF(exception); /* with its frames, before anybody waits for anything */
     }
+    text[0] = '\0';
     if (bytes == NULL) {
         opb_log_to_node("LogError", headline);
         return;
     }
     make_loggable(bytes);
+    (void)snprintf(text, capacity, "%s",
+                   PyBytes_AS_STRING(bytes) + strlen(headline)); /* cut if longer */
     opb_log_to_node("LogError", PyBytes_AS_STRING(bytes));
     Py_DECREF(bytes);
 }

@@ -202,15 +202,9 @@ pass(struct opb_connection *connection)
     struct opb_pool *pool = connection->pool;
     const struct opb_hello *hello = &connection->hello;
     struct opb_node *node = opb_node_find(pool, hello->node);
-    struct opb_host *host = NULL;
+    struct opb_host *host = node != NULL ? opb_host_find(node, hello->host) : NULL;
     enum opb_status status;
 
-    for (uint32_t i = 0; node != NULL && i < OPB_NODE_SLOTS; i++) {
-        if (node->slots[i].host != NULL && node->slots[i].host->id == hello->host &&
-            node->slots[i].host->control_fd >= 0) {
-            host = node->slots[i].host;
-        }
-    }
     if (host == NULL) {
         refuse(connection, "host %u is not running", hello->host);
         return;

@@ -33,6 +33,17 @@ opb_host_find_pid(struct opb_pool *pool, pid_t pid)
     return NULL;
 }
 
+struct opb_host *
+opb_host_find(const struct opb_node *node, uint32_t id)
+{
+    for (struct opb_host *host = node->pool->hosts; host != NULL; host = host->next) {
+        if (host->node == node && host->id == id) {
+            return host;
+        }
+    }
+    return NULL;
+}
+
 /* In the child: nothing but what is safe between fork and exec. Never returns. */
 static void
 run_host(const char *program, int control_fd, int exec_fd)
@@ -185,38 +196,85 @@ limit_restarts(struct opb_slot *slot, uint64_t lived_ms)
     }
 }
 
-void
-opb_host_start(struct opb_slot *slot)
+/* Makes a host, which is in pool->hosts and in no slot. NULL: reason says why not. */
+static struct opb_host *
+new_host(const struct opb_slot *slot, char reason[OPB_REASON_BYTES])
 {
-    struct opb_node *node = slot->node;
-    struct opb_pool *pool = node->pool;
-    struct opb_host *host;
-    char reason[OPB_REASON_BYTES];
+    struct opb_pool *pool = slot->node->pool;
+    struct opb_host *host = calloc(1, sizeof(*host));
 
-    if (node->state != OPB_NODE_ATTACHED || pool->is_stopping || slot->host != NULL) {
-        return;
-    }
     pool->last_host_id++;
-    host = calloc(1, sizeof(*host));
     if (host == NULL || !spawn(host, pool->options->host_program)) {
-        (void)snprintf(reason, sizeof(reason), "could not be started: %s",
+        (void)snprintf(reason, OPB_REASON_BYTES, "could not be started: %s",
                        strerror(host == NULL ? ENOMEM : errno)); /* fits */
         free(host);
-        count_failure(slot, 0);
-        limit_restarts(slot, 0);
-        opb_node_host_died(node, pool->last_host_id, 0, reason);
-        opb_node_slot_free(node, slot); /* starts the next attempt's timer */
-        return;
+        return NULL;
     }
     host->id = pool->last_host_id;
-    host->node = node;
+    host->node = slot->node;
     host->slot = slot->index;
     host->started_ms = opb_clock_ms();
     host->stacks_fd = -1;
     host->next = pool->hosts;
     pool->hosts = host;
-    slot->host = host;
-    opb_node_host_started(node, host);
+    return host;
+}
+
+void
+opb_host_start(struct opb_slot *slot)
+{
+    struct opb_node *node = slot->node;
+    char reason[OPB_REASON_BYTES];
+
+    if (node->state != OPB_NODE_ATTACHED || node->pool->is_stopping || slot->host != NULL) {
+        return;
+    }
+    slot->host = new_host(slot, reason);
+    if (slot->host != NULL) {
+        opb_node_host_started(node, slot->host);
+        return;
+    }
+    count_failure(slot, 0);
+    limit_restarts(slot, 0);
+    opb_node_host_died(node, node->pool->last_host_id, 0, reason);
+    opb_node_slot_free(node, slot); /* starts the next attempt's timer */
+}
+
+void
+opb_host_start_next(struct opb_slot *slot)
+{
+    struct opb_node *node = slot->node;
+    char reason[OPB_REASON_BYTES];
+
+    if (node->state != OPB_NODE_ATTACHED || node->pool->is_stopping || slot->next != NULL) {
+        return;
+    }
+    slot->next = new_host(slot, reason);
+    if (slot->next != NULL) {
+        opb_node_next_started(node, slot->next->id, slot->next->pid);
+        return;
+    }
+    opb_node_next_started(node, node->pool->last_host_id, 0);
+    opb_node_host_died(node, node->pool->last_host_id, 0, reason);
+}
+
+void
+opb_host_switch(struct opb_slot *slot, uint32_t id)
+{
+    struct opb_host *next = slot->next != NULL && slot->next->id == id ? slot->next : NULL;
+
+    (void)uv_timer_stop(&slot->timer); /* always 0 */
+    slot->failure_count = 0;
+    slot->death_count = 0;
+    slot->is_slow = false;
+    slot->respawn_delay_ms = 0;
+    slot->host = next;
+    if (next != NULL) {
+        slot->next = NULL;
+    }
+    else {
+        opb_node_slot_free(slot->node, slot); /* it has died: starts another */
+    }
 }
 
 void
@@ -280,6 +338,7 @@ opb_host_died(struct opb_host *host, int wait_status)
 {
     struct opb_node *node = host->node;
     struct opb_pool *pool = node->pool;
+    struct opb_slot *slot = &node->slots[host->slot];
     uint64_t now = opb_clock_ms();
     char reason[OPB_REASON_BYTES];
 
@@ -298,7 +357,12 @@ opb_host_died(struct opb_host *host, int wait_status)
     host->next = pool->dead;
     pool->dead = host;
     host->sweep_until_ms = now + OPB_TERMINATE_MS;
-    count_failure(&node->slots[host->slot], now - host->started_ms);
-    limit_restarts(&node->slots[host->slot], now - host->started_ms);
+    if (slot->host == host) {
+        count_failure(slot, now - host->started_ms);
+        limit_restarts(slot, now - host->started_ms);
+    }
+    if (slot->next == host) {
+        slot->next = NULL;
+    }
     opb_node_host_died(node, host->id, host->pid, reason);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* worker/supervisor/nodes.c - attached nodes and what they say on control connections
  *
- * Here:      ATTACH, DETACH, REPLACE_HOST, the news of hosts, and the end of a node.
+ * Here:      ATTACH, DETACH, REPLACE_HOST, START_NEXT and SWITCH, the news of hosts, and
+ *            the end of a node.
  * Elsewhere: frames (connection.c), processes (hosts.c, reaper.c).
  */
 #include "worker/supervisor/pool.h"
@@ -73,8 +74,13 @@ opb_node_forget(struct opb_node *node)
 static bool
 node_has_hosts(const struct opb_node *node)
 {
-    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
-        if (node->slots[i].host != NULL) {
+    for (const struct opb_host *host = node->pool->hosts; host != NULL; host = host->next) {
+        if (host->node == node) {
+            return true;
+        }
+    }
+    for (const struct opb_host *host = node->pool->dead; host != NULL; host = host->next) {
+        if (host->node == node) {
             return true;
         }
     }
@@ -84,10 +90,8 @@ node_has_hosts(const struct opb_node *node)
 static void
 node_kill_hosts(struct opb_node *node, int signal_number)
 {
-    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
-        struct opb_host *host = node->slots[i].host;
-
-        if (host != NULL && opb_host_find_pid(node->pool, host->pid) == host) {
+    for (struct opb_host *host = node->pool->hosts; host != NULL; host = host->next) {
+        if (host->node == node) {
             opb_host_kill(host, signal_number);
         }
     }
@@ -198,16 +202,46 @@ opb_node_slot_free(struct opb_node *node, struct opb_slot *slot)
 }
 
 void
-opb_node_host_started(struct opb_node *node, const struct opb_host *host)
+opb_node_host_gone(struct opb_node *node)
+{
+    node_check_ended(node);
+}
+
+/* If the node listens. */
+static void
+tell(struct opb_node *node, enum opb_control_method method, uint32_t host_id, pid_t pid)
 {
     struct opb_message *message = node->pool->message;
 
     if (node->connection != NULL) {
-        opb_message_begin_notify(message, OPB_CONTROL_HOST_STARTED, 2);
-        opb_pack_uint(message, host->id);
-        opb_pack_uint(message, (uint64_t)host->pid);
+        opb_message_begin_notify(message, method, 2);
+        opb_pack_uint(message, host_id);
+        opb_pack_uint(message, (uint64_t)pid);
         opb_connection_send(node->connection);
     }
+}
+
+void
+opb_node_ask_reload(struct opb_node *node)
+{
+    struct opb_message *message = node->pool->message;
+
+    if (node->connection != NULL && node->state == OPB_NODE_ATTACHED) {
+        opb_message_begin_notify(message, OPB_CONTROL_RELOAD, 0);
+        opb_connection_send(node->connection);
+    }
+}
+
+void
+opb_node_next_started(struct opb_node *node, uint32_t host_id, pid_t pid)
+{
+    tell(node, OPB_CONTROL_NEXT_STARTED, host_id, pid);
+}
+
+void
+opb_node_host_started(struct opb_node *node, const struct opb_host *host)
+{
+    tell(node, OPB_CONTROL_HOST_STARTED, host->id, host->pid);
 }
 
 void
@@ -416,21 +450,19 @@ serve_replace_host(struct opb_connection *connection, struct opb_frame *frame,
 {
     struct opb_node *node = connection->node;
     struct opb_reader reader;
+    struct opb_host *host;
     const char *reason;
-    uint64_t id;
+    uint32_t id;
 
     opb_frame_params(frame, &reader);
-    id = opb_read_uint(&reader, UINT32_MAX);
+    id = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
     reason = opb_read_cstr(&reader, false);
     if (opb_reader_finish(&reader) != OPB_OK) {
         return OPB_BAD_FRAME;
     }
-    for (uint32_t i = 0; node != NULL && i < OPB_NODE_SLOTS; i++) {
-        struct opb_host *host = node->slots[i].host;
-
-        if (host != NULL && host->id == id) {
-            how(host, reason);
-        }
+    host = node != NULL ? opb_host_find(node, id) : NULL;
+    if (host != NULL) {
+        how(host, reason);
     }
     return OPB_OK; /* an unknown host has died meanwhile, and the node is being told */
 }
@@ -460,6 +492,43 @@ serve_limit_restarts(struct opb_connection *connection, struct opb_frame *frame)
     return OPB_OK;
 }
 
+static enum opb_status
+serve_start_next(const struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_reader reader;
+
+    opb_frame_params(frame, &reader);
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    if (connection->node != NULL) {
+        opb_host_start_next(&connection->node->slots[0]);
+    }
+    return OPB_OK;
+}
+
+static enum opb_status
+serve_switch(const struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_node *node = connection->node;
+    struct opb_reader reader;
+    uint32_t id;
+
+    opb_frame_params(frame, &reader);
+    id = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    if (node == NULL || node->state != OPB_NODE_ATTACHED) {
+        return OPB_OK; /* all of its hosts end */
+    }
+    opb_message_begin_notify(node->pool->message, OPB_CONTROL_SWITCHED, 1);
+    opb_pack_uint(node->pool->message, id);
+    opb_connection_send(node->connection);
+    opb_host_switch(&node->slots[0], id); /* its news come after */
+    return OPB_OK;
+}
+
 enum opb_status
 opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
 {
@@ -484,6 +553,12 @@ opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_LIMIT_RESTARTS) {
         return serve_limit_restarts(connection, frame);
+    }
+    if (type == OPB_NOTIFY && method == OPB_CONTROL_START_NEXT) {
+        return serve_start_next(connection, frame);
+    }
+    if (type == OPB_NOTIFY && method == OPB_CONTROL_SWITCH) {
+        return serve_switch(connection, frame);
     }
     if (type == OPB_REQUEST) {
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_UNAVAILABLE,

@@ -192,6 +192,11 @@ on_signal(uv_signal_t *handle, int signal_number)
             opb_sweep(pool);
         }
     }
+    else if (signal_number == SIGHUP) {
+        for (struct opb_node *node = pool->nodes; node != NULL; node = node->next) {
+            opb_node_ask_reload(node);
+        }
+    }
     else if (!pool->is_managed) {
         drain(pool);
     }

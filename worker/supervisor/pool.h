@@ -111,12 +111,14 @@ enum opb_node_state {
     OPB_NODE_LOST       /* control connection gone; its hosts are being killed */
 };
 
+/* A host that is in no slot has lost its place: it may finish, and has no successor. */
 struct opb_slot {
     struct opb_node *node;
     uint64_t deaths_ms[OPB_MAX_RESTARTS]; /* the last ones; used as a ring */
     uint32_t death_count;
     bool is_slow;          /* more have died than the node wants to see soon */
     struct opb_host *host; /* lent by pool->hosts or pool->dead; NULL: none */
+    struct opb_host *next; /* lent by pool->hosts: beside it, to take its place */
     uint32_t failure_count;
     uint64_t respawn_delay_ms;
     uv_timer_t timer;
@@ -207,16 +209,26 @@ void opb_node_forget(struct opb_node *node);
 struct opb_node *opb_node_find(struct opb_pool *pool, const char *name);
 /* As for DETACH, without an answer: unmanaged pools on SIGTERM. */
 void opb_node_detach(struct opb_node *node, uint64_t grace_ms);
+/* SIGHUP: the node is to make its next generation. */
+void opb_node_ask_reload(struct opb_node *node);
 /* News of a host for the node. */
 void opb_node_host_started(struct opb_node *node, const struct opb_host *host);
+void opb_node_next_started(struct opb_node *node, uint32_t host_id, pid_t pid);
 void opb_node_host_died(struct opb_node *node, uint32_t host_id, pid_t pid,
                         const char *reason);
 /* A slot is empty and nothing of its host is left. */
 void opb_node_slot_free(struct opb_node *node, struct opb_slot *slot);
+/* Nothing of a host that was in no slot is left. */
+void opb_node_host_gone(struct opb_node *node);
 
 /* hosts.c. Starts a host in an empty slot; a failure is reported to the node and
  * tried again later. */
 void opb_host_start(struct opb_slot *slot);
+/* Starts a host beside the one of the slot, unless there is one; a failure is reported to
+ * the node, and that is all. */
+void opb_host_start_next(struct opb_slot *slot);
+/* Puts the next host into the slot; the one that was there has lost its place. */
+void opb_host_switch(struct opb_slot *slot, uint32_t id);
 void opb_host_kill(struct opb_host *host, int signal_number);
 /* SIGKILL, and the reason that the node is told. */
 void opb_host_replace(struct opb_host *host, const char *reason);
@@ -225,6 +237,8 @@ OPB_MUST_CHECK enum opb_status opb_host_pass(struct opb_host *host,
                                              enum opb_connection_kind kind, int fd);
 /* Lends the running host of that process id, or NULL. */
 struct opb_host *opb_host_find_pid(struct opb_pool *pool, pid_t pid);
+/* Lends the running host of that node, in a slot or not, or NULL. */
+struct opb_host *opb_host_find(const struct opb_node *node, uint32_t id);
 /* The process has been reaped: tells the node and begins to look for orphans. */
 void opb_host_died(struct opb_host *host, int wait_status);
 

@@ -139,9 +139,15 @@ bury(struct opb_pool *pool, struct opb_host *host)
             break;
         }
     }
-    slot->host = NULL;
-    free(host);
-    opb_node_slot_free(node, slot); /* may end the node */
+    if (slot->host == host) {
+        slot->host = NULL;
+        free(host);
+        opb_node_slot_free(node, slot); /* may end the node */
+    }
+    else {
+        free(host);
+        opb_node_host_gone(node); /* likewise */
+    }
 }
 
 static void

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/admin.c - the bridge's own REST routes, below Python.AdminPath
+ *
+ * Here:      POST .../reload, and its answers in JSON.
+ * Elsewhere: the reload itself (generations.c).
+ *
+ * Whoever may use the REST API may use them: authentication and the script's HTTP filter
+ * come before. They count as REST callbacks of ours (late_routes.h).
+ */
+#include "plugin/admin.h"
+
+#include "plugin/call.h"
+#include "plugin/config.h"
+#include "plugin/late_routes.h"
+#include "plugin/log.h"
+#include "plugin/pool.h"
+#include "plugin/routes.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATTERN_BYTES 512u
+
+/* A JSON string of what is UTF-8 in text: a text that was cut may end inside a character.
+ */
+static json_t *
+text_value(const char *text)
+{
+    size_t bytes = strlen(text);
+    json_t *value = json_stringn(text, bytes);
+
+    for (int i = 0; i < 3 && value == NULL && bytes > 0; i++) {
+        value = json_stringn(text, --bytes);
+    }
+    return value != NULL ? value : json_string("(not UTF-8)");
+}
+
+/* Takes answer. */
+static void
+send_json(struct opb_node *node, OrthancPluginRestOutput *output, uint16_t status,
+          json_t *answer)
+{
+    char *body = answer != NULL ? json_dumps(answer, JSON_INDENT(3)) : NULL;
+    const char *text = body != NULL ? body : "{}";
+    uint32_t bytes = (uint32_t)strlen(text);
+
+    if (status == 200) {
+        OrthancPluginAnswerBuffer(node->context, output, text, bytes, "application/json");
+    }
+    else {
+        OrthancPluginSetHttpHeader(node->context, output, "Content-Type",
+                                   "application/json");
+        OrthancPluginSendHttpStatus(node->context, output, status, text, bytes);
+    }
+    free(body);
+    json_decref(answer);
+}
+
+/* Takes details. */
+static void
+send_failure(struct opb_node *node, OrthancPluginRestOutput *output, uint16_t status,
+             const char *error, json_t *details)
+{
+    json_t *answer = json_object();
+
+    (void)json_object_set_new(answer, "Error",
+                              json_string(error)); /* "{}" without memory */
+    (void)json_object_set_new(answer, "Details", details);
+    send_json(node, output, status, answer);
+}
+
+static void
+reload(struct opb_node *node, OrthancPluginRestOutput *output)
+{
+    struct opb_reload *result = calloc(1, sizeof(*result)); /* the stack is small */
+    json_t *answer;
+
+    if (result == NULL) {
+        send_failure(node, output, 500, "Not enough memory", json_null());
+        return;
+    }
+    if (opb_call_is_inside(OPB_CALL_LOAD_INDEX)) { /* which it would wait for */
+        result->outcome = OPB_RELOAD_BUSY;
+    }
+    else {
+        opb_pool_reload(node->pool, result);
+    }
+    switch (result->outcome) {
+    case OPB_RELOAD_DONE:
+        answer = json_object();
+        (void)json_object_set_new(answer, "Generation",
+                                  json_integer((json_int_t)result->generation));
+        (void)json_object_set_new(answer, "Pid", json_integer((json_int_t)result->pid));
+        send_json(node, output, 200, answer);
+        break;
+    case OPB_RELOAD_FAILED:
+        send_failure(node, output, 500,
+                     "The script could not be loaded: the generation before goes on",
+                     text_value(result->text));
+        break;
+    case OPB_RELOAD_BUSY:
+        send_failure(node, output, 409, "The script is being loaded already", json_null());
+        break;
+    case OPB_RELOAD_STOPPING:
+        send_failure(node, output, 503, "Orthanc is starting or stopping", json_null());
+        break;
+    }
+    free(result);
+}
+
+static OrthancPluginErrorCode
+serve_reload(OrthancPluginRestOutput *output, const char *url,
+             const OrthancPluginHttpRequest *request)
+{
+    struct opb_node *node = opb_node_current();
+    bool may_run;
+
+    (void)url;
+    if (node == NULL || node->pool == NULL) {
+        return OrthancPluginErrorCode_Plugin;
+    }
+    if (request->method != OrthancPluginHttpMethod_Post) {
+        OrthancPluginSendMethodNotAllowed(node->context, output, "POST");
+        return OrthancPluginErrorCode_Success;
+    }
+    may_run = opb_late_enter(opb_routes_late(node->routes));
+    if (may_run) {
+        reload(node, output);
+    }
+    else {
+        send_failure(node, output, 503, "A new REST route is being registered",
+                     json_null());
+    }
+    opb_late_leave(opb_routes_late(node->routes));
+    return OrthancPluginErrorCode_Success;
+}
+
+void
+opb_admin_register(struct opb_node *node)
+{
+    const char *path = node->config->admin_path;
+    char pattern[PATTERN_BYTES];
+
+    if (path[0] == '\0') {
+        return;
+    }
+    if (snprintf(pattern, sizeof(pattern), "%s/reload", path) >= (int)sizeof(pattern)) {
+        opb_log_error("The configuration option \"Python.AdminPath\" is too long: there is "
+                      "no route to reload the script");
+        return;
+    }
+    OrthancPluginRegisterRestCallbackNoLock(node->context, pattern, serve_reload);
+}
