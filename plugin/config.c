@@ -62,6 +62,8 @@ static const struct key section_keys[] = {
     {"AdminPath", KEY_ROUTE, FIELD(admin_path), 0, 0},
     {"ReloadTimeout", KEY_SECONDS, FIELD(reload_timeout_ms), 1, 3600},
     {"DrainTimeout", KEY_SECONDS, FIELD(drain_timeout_ms), 0.1, 3600},
+    {"MaxCalls", KEY_NUMBER, FIELD(max_calls), 0, 2147483647},
+    {"MaxMemory", KEY_NUMBER, FIELD(max_memory_mb), 0, 1048576},
     {"StopTimeout", KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
 };
 #define SECTION_KEY_COUNT (sizeof(section_keys) / sizeof(section_keys[0]))
@@ -250,8 +252,8 @@ read_number(const struct reading *reading, const struct key *key, const json_t *
     if (!json_is_integer(value) || (double)number < key->low ||
         (double)number > key->high) {
         /* fits: the limits are short numbers */
-        (void)snprintf(allowed, sizeof(allowed), "a whole number from %g to %g", key->low,
-                       key->high);
+        (void)snprintf(allowed, sizeof(allowed), "a whole number from %.0f to %.0f",
+                       key->low, key->high);
         return refuse(reading, key, value, allowed);
     }
     *field = (uint32_t)number;

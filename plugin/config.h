@@ -40,6 +40,8 @@ struct opb_config {
                                    for the next generation */
     uint32_t drain_timeout_ms;  /* Python.DrainTimeout (seconds, 30): what runs in the
                                    generation before */
+    uint32_t max_calls;         /* Python.MaxCalls: of one host; 0: no limit */
+    uint32_t max_memory_mb;     /* Python.MaxMemory (MiB): likewise */
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

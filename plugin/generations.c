@@ -2,10 +2,10 @@
 /* plugin/generations.c - the next generation of hosts beside the old one, and its end
  *
  * Here:      the steps of a reload: asked (any thread), starting (supervisor thread),
- *            loading and the switch (loader thread); then a thread of its own for the
- *            generation that has lost its place: its last event, its last calls, Finalize.
- * Elsewhere: sessions and tables that change hands (session.c, routes.c), events around it
- *            (events.c), what the pool does (worker/supervisor/hosts.c).
+ *            loading and the switch (loader thread).
+ * Elsewhere: the end of the one that has lost its place (retire.c), sessions and tables
+ * that change hands (session.c, routes.c), events around it (events.c), what the pool does
+ * (worker/supervisor/hosts.c).
  *
  * Nothing that serves is touched before the switch, and after it nothing can fail.
  */
@@ -192,28 +192,11 @@ opb_pool_switched(void *context, uint32_t host)
     opb_pool_wake(pool); /* another reload may be waiting for it */
 }
 
-/* A new daemon counts hosts from 1 again: processes tell them apart. */
-static bool
-is_session_of(const struct opb_session *session, uint32_t host, pid_t pid)
+bool
+opb_pool_is_session_of(const struct opb_session *session, uint32_t host, pid_t pid)
 {
     return session != NULL && opb_session_host(session) == host &&
            opb_session_pid(session) == pid;
-}
-
-/* A reference to the session of a host that comes to its end, or NULL. */
-static struct opb_session *
-find_retired(struct opb_pool *pool, uint32_t host, pid_t pid)
-{
-    struct opb_session *session = NULL;
-
-    pthread_mutex_lock(&pool->lock);
-    for (struct opb_retired *each = pool->retired; each != NULL; each = each->next) {
-        if (is_session_of(each->session, host, pid)) {
-            session = opb_session_ref(each->session);
-        }
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return session;
 }
 
 bool
@@ -225,7 +208,7 @@ opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
     bool is_next;
 
     pthread_mutex_lock(&pool->lock);
-    is_next = is_session_of(pool->next, host, pid);
+    is_next = opb_pool_is_session_of(pool->next, host, pid);
     if (is_next) {
         session = opb_session_ref(pool->next);
     }
@@ -240,7 +223,7 @@ opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
         return true;
     }
     if (session == NULL) {
-        session = find_retired(pool, host, pid);
+        session = opb_retired_find(pool, host, pid);
     }
     if (session == NULL) {
         return strcmp(reason, OPB_NOT_NEEDED) == 0 ||
@@ -284,18 +267,6 @@ opb_generation_lose(struct opb_pool *pool, const char *reason)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* The host of a session shall end. */
-static void
-doom(struct opb_pool *pool, struct opb_session *session, const char *reason)
-{
-    pthread_mutex_lock(&pool->lock);
-    if (!opb_session_is_dead(session)) { /* its number may be another's by now */
-        opb_pool_doom(pool, opb_session_host(session), reason);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    opb_pool_wake(pool);
-}
-
 /* With the lock held. True if the pool is to be asked for a host now. */
 static bool
 begin_reload(struct opb_pool *pool, const char **why)
@@ -318,37 +289,6 @@ begin_reload(struct opb_pool *pool, const char **why)
     return true;
 }
 
-/* Joins the threads that have ended; is_all: that will end. */
-static void
-reap_retired(struct opb_pool *pool, bool is_all)
-{
-    for (;;) {
-        struct opb_retired *found;
-        struct opb_retired **link;
-
-        pthread_mutex_lock(&pool->lock);
-        for (found = pool->retired;
-             found != NULL &&
-             (!found->has_thread || found->is_joining || !(is_all || found->is_done));
-             found = found->next) {
-        }
-        if (found != NULL) {
-            found->is_joining = true;
-        }
-        pthread_mutex_unlock(&pool->lock);
-        if (found == NULL) {
-            return;
-        }
-        opb_own_thread_join(found->thread, "the end of an earlier generation");
-        pthread_mutex_lock(&pool->lock);
-        for (link = &pool->retired; *link != found; link = &(*link)->next) {
-        }
-        *link = found->next;
-        pthread_mutex_unlock(&pool->lock);
-        free(found);
-    }
-}
-
 enum opb_status
 opb_generation_step(struct opb_pool *pool)
 {
@@ -358,7 +298,7 @@ opb_generation_step(struct opb_pool *pool)
     bool is_asking;
     const char *why;
 
-    reap_retired(pool, false);
+    opb_retired_reap(pool, false);
     pthread_mutex_lock(&pool->lock);
     is_late = pool->step == OPB_STEP_STARTING && pool->step_end_ms <= opb_clock_ms();
     if (is_late) {
@@ -394,130 +334,6 @@ opb_generation_next_ms(struct opb_pool *pool)
     }
     pthread_mutex_unlock(&pool->lock);
     return next_ms;
-}
-
-static bool
-is_stopping(struct opb_pool *pool)
-{
-    bool result;
-
-    pthread_mutex_lock(&pool->lock);
-    result = pool->is_stopping;
-    pthread_mutex_unlock(&pool->lock);
-    return result;
-}
-
-/* Waits until the script has been told that it stops. */
-static void
-await_last_event(const struct opb_retired *retired, uint64_t deadline_ms)
-{
-    struct opb_events *events = retired->pool->node->events;
-
-    while (!is_stopping(retired->pool) && !opb_session_is_dead(retired->session) &&
-           opb_clock_ms() < deadline_ms) {
-        uint64_t step_ms = opb_deadline_ms(WAIT_STEP_MS);
-
-        if (opb_events_wait_switch(events, retired->switch_number,
-                                   step_ms < deadline_ms ? step_ms : deadline_ms)) {
-            return;
-        }
-    }
-}
-
-static void
-await_death(const struct opb_retired *retired, bool has_finished)
-{
-    struct opb_pool *pool = retired->pool;
-
-    if (has_finished &&
-        opb_session_wait_death(retired->session, opb_deadline_ms(EXIT_GRACE_MS))) {
-        return;
-    }
-    doom(pool, retired->session, OPB_NOT_FINISHED);
-    (void)opb_session_wait_death(retired->session, opb_deadline_ms(KILL_MS));
-}
-
-static void *
-run_retired(void *argument)
-{
-    struct opb_retired *retired = argument;
-    struct opb_pool *pool = retired->pool;
-    struct opb_session *session = retired->session;
-    const struct opb_config *config = pool->node->config;
-    uint64_t deadline_ms = opb_deadline_ms(config->drain_timeout_ms);
-    bool has_finished = false;
-
-    opb_call_mark_own_thread();
-    await_last_event(retired, deadline_ms);
-    opb_session_drain(session, deadline_ms);
-    if (opb_clock_ms() >= deadline_ms && !opb_session_is_dead(session)) {
-        opb_log_warning(
-            "The host (pid %ld) of an earlier generation is ended now, with what "
-            "still runs there: the configuration option "
-            "\"Python.DrainTimeout\" gives it more time",
-            (long)opb_session_pid(session));
-    }
-    if (retired->main_lane != NULL && !opb_session_is_dead(session)) {
-        has_finished = opb_load_finalize(session, retired->main_lane,
-                                         opb_deadline_ms(config->stop_timeout_ms));
-    }
-    if (!opb_session_is_dead(session)) {
-        await_death(retired, has_finished);
-    }
-    opb_session_end(session, OPB_NOT_FINISHED); /* of no effect if it is dead */
-    opb_load_close_lane(session, &retired->main_lane);
-    pthread_mutex_lock(&pool->lock);
-    retired->session = NULL;
-    pthread_mutex_unlock(&pool->lock);
-    opb_pool_drop_session(pool, session, OPB_NOT_FINISHED);
-    pthread_mutex_lock(&pool->lock);
-    retired->is_done = true;
-    pool->retired_count--;
-    pthread_mutex_unlock(&pool->lock);
-    opb_pool_wake(pool);
-    return NULL;
-}
-
-/* Without a thread the host cannot be let go gently. Takes what retired holds. */
-static void
-retire_at_once(struct opb_retired *retired)
-{
-    struct opb_pool *pool = retired->pool;
-    struct opb_session *session = retired->session;
-    struct opb_retired **link;
-
-    opb_log_error(
-        "The host (pid %ld) of an earlier generation is ended at once: there is no "
-        "thread to wait for it (%s)",
-        (long)opb_session_pid(session), strerror(errno));
-    doom(pool, session, OPB_NOT_FINISHED);
-    pthread_mutex_lock(&pool->lock);
-    for (link = &pool->retired; *link != retired; link = &(*link)->next) {
-    }
-    *link = retired->next;
-    pool->retired_count--;
-    pthread_mutex_unlock(&pool->lock);
-    opb_session_end(session, OPB_NOT_FINISHED);
-    opb_load_close_lane(session, &retired->main_lane);
-    opb_pool_drop_session(pool, session, OPB_NOT_FINISHED);
-    free(retired);
-}
-
-/* The generation that has lost its place is in the list: gives it a thread. */
-static void
-retire(struct opb_retired *retired)
-{
-    struct opb_pool *pool = retired->pool;
-    bool has_thread;
-
-    pthread_mutex_lock(&pool->lock); /* the thread is not joined before this is done */
-    has_thread =
-        opb_own_thread_start(&retired->thread, run_retired, retired, "PY-RETIRE") == OPB_OK;
-    retired->has_thread = has_thread;
-    pthread_mutex_unlock(&pool->lock);
-    if (!has_thread) {
-        retire_at_once(retired);
-    }
 }
 
 /* Lets the next host, loaded, take over. Takes *lane and fills retired on success. A host
@@ -589,7 +405,7 @@ give_up(struct opb_pool *pool, struct opb_session *session, struct opb_lane **la
     pthread_mutex_lock(&pool->lock);
     is_over = pool->is_reload_over;
     pthread_mutex_unlock(&pool->lock);
-    doom(pool, session, OPB_COULD_NOT_LOAD);
+    opb_pool_doom_session(pool, session, OPB_COULD_NOT_LOAD);
     if (!is_over) {
         log_failure(pool, text, is_logged);
     }
@@ -642,7 +458,7 @@ opb_generation_load(struct opb_pool *pool, struct opb_session *session)
         if (unneeded != NULL) {
             opb_pool_drop_session(pool, unneeded, OPB_NOT_NEEDED);
         }
-        retire(retired);
+        opb_retired_begin(retired);
         retired = NULL;
     }
     else {
@@ -669,5 +485,5 @@ opb_generation_stop(struct opb_pool *pool)
     if (next != NULL) {
         opb_pool_drop_session(pool, next, "was ended, since the server stops");
     }
-    reap_retired(pool, true);
+    opb_retired_reap(pool, true);
 }

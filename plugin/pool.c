@@ -171,6 +171,7 @@ free_pool(struct opb_pool *pool)
     }
     (void)pthread_cond_destroy(&pool->changed); /* nobody waits any more */
     (void)pthread_mutex_destroy(&pool->lock);   /* nor holds it */
+    opb_recycler_free(pool->recycler);
     free(pool->orthanc_path);
     free(pool);
 }
@@ -220,7 +221,10 @@ new_pool(struct opb_pool **out, struct opb_node *node)
         goto fini_lock;
     }
     pool->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    status = pool->wake_fd < 0 ? OPB_SYSTEM : find_orthanc(pool);
+    pool->recycler = opb_recycler_new();
+    status = pool->wake_fd < 0        ? OPB_SYSTEM
+             : pool->recycler == NULL ? OPB_NO_MEMORY
+                                      : find_orthanc(pool);
     if (status == OPB_OK) {
         status = opb_random_bytes(node->secret, sizeof(node->secret));
     }

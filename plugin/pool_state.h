@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "pool.h"
+#include "recycle.h"
 #include "runtime_dir.h"
 #include "session.h"
 #include "spawn.h"
@@ -59,6 +60,7 @@ struct opb_pool {
     struct opb_daemon *daemon; /* NULL: the pool is shared, or not running now */
     struct opb_control *control;
     struct opb_control_news news;
+    struct opb_recycler *recycler;
     pid_t groups[OPB_POOL_GROUPS]; /* of the hosts that run now; 0: none */
     uint64_t launched_ms;          /* when the daemon that runs now was ready */
     uint64_t relaunch_ms;          /* when to try again; OPB_FOREVER: it runs */
@@ -127,11 +129,25 @@ void opb_pool_end_host(struct opb_pool *pool, const char *reason);
 /* Has the pool end a host, soon. reason is static. With the lock held; then wake. */
 void opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason);
 
+/* The same for the host of a session, unless it is dead. No lock is held. */
+void opb_pool_doom_session(struct opb_pool *pool, struct opb_session *session,
+                           const char *reason);
+
 /* pool.c. Ends the session of a host that is no longer of use, and the reference. */
 void opb_pool_drop_session(struct opb_pool *pool, struct opb_session *session,
                            const char *reason);
 
+/* retire.c: generations that come to their end. */
+/* The generation that has lost its place, in the list: gives it a thread. Takes it. */
+void opb_retired_begin(struct opb_retired *retired);
+/* A reference to the session of the host of one of them, or NULL. */
+struct opb_session *opb_retired_find(struct opb_pool *pool, uint32_t host, pid_t pid);
+/* Joins the threads that have ended; is_all: that will end. */
+void opb_retired_reap(struct opb_pool *pool, bool is_all);
+
 /* generations.c */
+/* A new daemon counts hosts from 1 again: processes tell them apart. */
+bool opb_pool_is_session_of(const struct opb_session *session, uint32_t host, pid_t pid);
 void opb_pool_next_started(void *context, uint32_t host, pid_t pid);
 void opb_pool_switched(void *context, uint32_t host);
 void opb_pool_reload_news(void *context);

@@ -280,6 +280,18 @@ opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason)
     }
 }
 
+void
+opb_pool_doom_session(struct opb_pool *pool, struct opb_session *session,
+                      const char *reason)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (!opb_session_is_dead(session)) { /* its number may be another's by now */
+        opb_pool_doom(pool, opb_session_host(session), reason);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    opb_pool_wake(pool);
+}
+
 static enum opb_status
 end_doomed(struct opb_pool *pool)
 {
@@ -493,7 +505,11 @@ static int
 poll_timeout(struct opb_pool *pool, bool has_more)
 {
     uint64_t next_ms = opb_generation_next_ms(pool);
+    uint64_t look_ms = opb_recycler_next_ms(pool->recycler, pool->node->config);
 
+    if (look_ms < next_ms) {
+        next_ms = look_ms;
+    }
     if (next_ms > opb_clock_ms() + TOUCH_EVERY_MS) {
         next_ms = opb_clock_ms() + TOUCH_EVERY_MS;
     }
@@ -545,6 +561,9 @@ opb_pool_supervise(void *argument)
         }
         if (opb_generation_next_ms(pool) <= opb_clock_ms()) {
             send_news(pool);
+        }
+        if (opb_recycler_next_ms(pool->recycler, pool->node->config) <= opb_clock_ms()) {
+            opb_recycler_look(pool->recycler, pool);
         }
         if (pool->relaunch_ms <= opb_clock_ms()) {
             has_more = relaunch(pool);

@@ -65,7 +65,8 @@ every_key_is_read(void **state)
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
         "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"MaxRestarts\": 0,"
         "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
-        "\"DrainTimeout\": 9, \"AdminPath\": \"/my-own/x_1\"}}");
+        "\"MaxCalls\": 100, \"MaxMemory\": 512, \"DrainTimeout\": 9, \"AdminPath\": "
+        "\"/my-own/x_1\"}}");
 
     (void)state;
     assert_string_equal(config->script, "a.py");
@@ -83,6 +84,8 @@ every_key_is_read(void **state)
     assert_int_equal(config->restart_window_ms, 2500);
     assert_int_equal(config->reload_timeout_ms, 8000);
     assert_int_equal(config->drain_timeout_ms, 9000);
+    assert_int_equal(config->max_calls, 100);
+    assert_int_equal(config->max_memory_mb, 512);
     assert_string_equal(config->admin_path, "/my-own/x_1");
     opb_config_free(config);
 }
@@ -239,6 +242,14 @@ a_wrong_type_names_key_value_and_what_is_allowed(void **state)
         "{\"Python\": {\"QueueTimeout\": 0}}",
         "The configuration option \"Python.QueueTimeout\" is 0, and must be a number "
         "of seconds from 0.1 to 3600");
+    assert_refused(
+        "{\"Python\": {\"MaxCalls\": -1}}",
+        "The configuration option \"Python.MaxCalls\" is -1, and must be a whole "
+        "number from 0 to 2147483647");
+    assert_refused(
+        "{\"Python\": {\"MaxMemory\": 1.5}}",
+        "The configuration option \"Python.MaxMemory\" is 1.5, and must be a whole "
+        "number from 0 to 1048576");
     assert_refused("{\"Python\": {\"StopTimeout\": true}}",
                    "The configuration option \"Python.StopTimeout\" is true, and must be a "
                    "number of seconds from 0.1 to 3600");

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/recycle.c - a new host before the old one has become too large or too old
+ *
+ * Here:      looking at the host that serves, from time to time: how many calls it has run,
+ *            how much memory it has. Limits are a little different for each host, so that
+ *            several servers do not recycle in step.
+ * Elsewhere: the exchange, which is a reload (generations.c).
+ *
+ * On the supervisor thread only.
+ */
+#include "plugin/recycle.h"
+
+#include "plugin/log.h"
+#include "plugin/pool_state.h"
+#include "protocol/sockets.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_MS        500u   /* between two looks at the number of calls */
+#define MEMORY_MS      1000u  /* between two looks at the memory */
+#define MEMORY_SHARE   50u    /* reading it takes at most a 50th of the time */
+#define YOUNG_MS       10000u /* a host that needs too much so early always will */
+#define AGAIN_MS       60000u /* after an attempt that has failed */
+#define JITTER_PERCENT 10u
+
+struct opb_recycler {
+    pid_t pid; /* of the host that the rest is about; 0: none */
+    uint64_t since_ms;
+    uint64_t call_limit;   /* 0: none */
+    uint64_t memory_limit; /* in KiB; 0: none */
+    uint64_t look_ms;
+    uint64_t memory_ms;
+    uint64_t again_ms;
+    bool was_unreadable; /* said once */
+};
+
+struct opb_recycler *
+opb_recycler_new(void)
+{
+    return calloc(1, sizeof(struct opb_recycler));
+}
+
+void
+opb_recycler_free(struct opb_recycler *recycler)
+{
+    free(recycler);
+}
+
+/* Between 90 and 110 percent. */
+static uint64_t
+jitter(uint64_t limit)
+{
+    uint32_t number = 0;
+
+    if (limit == 0 || opb_random_bytes(&number, sizeof(number)) != OPB_OK) {
+        return limit;
+    }
+    limit = limit * (100u - JITTER_PERCENT) / 100u +
+            limit * 2u * JITTER_PERCENT / 100u * (number % 1000u) / 1000u;
+    return limit != 0 ? limit : 1;
+}
+
+/* The memory that the process has, shared pages in part, in KiB. 0: errno says why not. */
+static uint64_t
+read_memory(pid_t pid)
+{
+    char path[64];
+    char line[128];
+    unsigned long long memory = 0;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/smaps_rollup", (long)pid); /* fits */
+    file = fopen(path, "re");
+    if (file == NULL) {
+        return 0;
+    }
+    errno = EIO;
+    while (memory == 0 && fgets(line, sizeof(line), file) != NULL) {
+        (void)sscanf(line, "Pss: %20llu kB", &memory); /* else another line */
+    }
+    (void)fclose(file); /* read only */
+    return memory;
+}
+
+static bool
+has_too_many_calls(const struct opb_recycler *recycler, struct opb_session *session)
+{
+    uint64_t count = opb_session_call_count(session);
+
+    if (recycler->call_limit == 0 || count < recycler->call_limit) {
+        return false;
+    }
+    opb_log_warning("The host (pid %ld) has run %llu calls (Python.MaxCalls): another one "
+                    "takes its place",
+                    (long)recycler->pid, (unsigned long long)count);
+    return true;
+}
+
+static bool
+has_too_much_memory(struct opb_recycler *recycler, uint64_t now_ms)
+{
+    uint64_t memory;
+    uint64_t taken_ms;
+
+    if (recycler->memory_limit == 0 || now_ms < recycler->memory_ms) {
+        return false;
+    }
+    memory = read_memory(recycler->pid);
+    if (memory == 0 && errno != ENOENT && errno != ESRCH && !recycler->was_unreadable) {
+        recycler->was_unreadable = true;
+        opb_log_warning("The memory of the host (pid %ld) cannot be read (%s): "
+                        "Python.MaxMemory has no effect",
+                        (long)recycler->pid, strerror(errno));
+    }
+    taken_ms = (opb_clock_ms() - now_ms) * MEMORY_SHARE;
+    recycler->memory_ms = opb_deadline_ms(taken_ms > MEMORY_MS ? taken_ms : MEMORY_MS);
+    if (memory < recycler->memory_limit) {
+        return false;
+    }
+    opb_log_warning("The host (pid %ld) has %llu MiB of memory (Python.MaxMemory): another "
+                    "one takes its place",
+                    (long)recycler->pid, (unsigned long long)(memory / 1024u));
+    if (now_ms - recycler->since_ms < YOUNG_MS) {
+        opb_log_warning("That was soon after its start: if the script needs so much, raise "
+                        "the configuration option \"Python.MaxMemory\"");
+    }
+    return true;
+}
+
+void
+opb_recycler_look(struct opb_recycler *recycler, struct opb_pool *pool)
+{
+    const struct opb_config *config = pool->node->config;
+    uint64_t now_ms = opb_clock_ms();
+    struct opb_session *session;
+
+    if (now_ms < recycler->look_ms) {
+        return;
+    }
+    recycler->look_ms = now_ms + LOOK_MS;
+    session = opb_session_current(pool->node);
+    if (session == NULL) {
+        return;
+    }
+    if (opb_session_pid(session) != recycler->pid) {
+        recycler->pid = opb_session_pid(session);
+        recycler->since_ms = now_ms;
+        recycler->call_limit = jitter(config->max_calls);
+        recycler->memory_limit = jitter((uint64_t)config->max_memory_mb * 1024u);
+        recycler->memory_ms = now_ms + MEMORY_MS;
+        recycler->again_ms = 0;
+    }
+    if (now_ms < recycler->again_ms) {
+        goto unref;
+    }
+    if (has_too_many_calls(recycler, session) || has_too_much_memory(recycler, now_ms)) {
+        recycler->again_ms = now_ms + AGAIN_MS;
+        opb_pool_request_reload(pool, "The host has to be replaced");
+    }
+
+unref:
+    opb_session_unref(session);
+}
+
+uint64_t
+opb_recycler_next_ms(const struct opb_recycler *recycler, const struct opb_config *config)
+{
+    return config->max_calls == 0 && config->max_memory_mb == 0 ? OPB_FOREVER
+                                                                : recycler->look_ms;
+}
