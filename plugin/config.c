@@ -60,6 +60,7 @@ static const struct key section_keys[] = {
     {"RestartWindow", KEY_SECONDS, FIELD(restart_window_ms), 1, 3600},
     {"StartTimeout", KEY_SECONDS, FIELD(start_timeout_ms), 1, 3600},
     {"AdminPath", KEY_ROUTE, FIELD(admin_path), 0, 0},
+    {"ReloadOnChange", KEY_BOOL, FIELD(reload_on_change), 0, 0},
     {"ReloadTimeout", KEY_SECONDS, FIELD(reload_timeout_ms), 1, 3600},
     {"DrainTimeout", KEY_SECONDS, FIELD(drain_timeout_ms), 0.1, 3600},
     {"MaxCalls", KEY_NUMBER, FIELD(max_calls), 0, 2147483647},

@@ -42,6 +42,7 @@ struct opb_config {
                                    generation before */
     uint32_t max_calls;         /* Python.MaxCalls: of one host; 0: no limit */
     uint32_t max_memory_mb;     /* Python.MaxMemory (MiB): likewise */
+    bool reload_on_change;      /* Python.ReloadOnChange */
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

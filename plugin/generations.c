@@ -404,6 +404,7 @@ give_up(struct opb_pool *pool, struct opb_session *session, struct opb_lane **la
 
     pthread_mutex_lock(&pool->lock);
     is_over = pool->is_reload_over;
+    pool->is_broken = true;
     pthread_mutex_unlock(&pool->lock);
     opb_pool_doom_session(pool, session, OPB_COULD_NOT_LOAD);
     if (!is_over) {
@@ -431,6 +432,7 @@ opb_generation_load(struct opb_pool *pool, struct opb_session *session)
     struct opb_retired *retired = calloc(1, sizeof(*retired));
     struct opb_session *unneeded = NULL;
     uint64_t generation = 0;
+    char *files = NULL;
     struct opb_lane *lane = NULL;
     char node_socket[sizeof(pool->node_socket)];
     char text[sizeof(pool->reload.text)] = "";
@@ -448,7 +450,7 @@ opb_generation_load(struct opb_pool *pool, struct opb_session *session)
         opb_routes_begin(node->routes, session);
         status = opb_load_run(session, pool->orthanc_path, node_socket,
                               opb_deadline_ms(node->config->reload_timeout_ms), &lane,
-                              &is_logged, text, sizeof(text));
+                              &is_logged, &files, text, sizeof(text));
     }
     if (status == OPB_OK &&
         take_over(pool, session, &lane, retired, &unneeded, &generation)) {
@@ -458,6 +460,8 @@ opb_generation_load(struct opb_pool *pool, struct opb_session *session)
         if (unneeded != NULL) {
             opb_pool_drop_session(pool, unneeded, OPB_NOT_NEEDED);
         }
+        opb_pool_set_files(pool, files);
+        files = NULL;
         opb_retired_begin(retired);
         retired = NULL;
     }
@@ -469,6 +473,7 @@ opb_generation_load(struct opb_pool *pool, struct opb_session *session)
         }
         give_up(pool, session, &lane, text, is_logged);
     }
+    free(files);
     free(retired);
     opb_session_unref(session);
 }

@@ -14,6 +14,7 @@
 #include "protocol/words.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEATH_TEXT_BYTES 256u
@@ -23,7 +24,10 @@
 #define CALL_NAME(upper, name) name,
 static const char *const call_names[] = {OPB_CALL_NAMES(CALL_NAME)};
 
+#define MAX_FILES 4096u
+
 struct load {
+    char *files; /* each with its NUL, then another one; NULL: not told, or no memory */
     const char *orthanc_path;
     const char *node_socket;
 };
@@ -94,6 +98,53 @@ pack_load(struct opb_message *message, struct opb_session *session, void *contex
     pack_text(message, "orthanc", load->orthanc_path);
     pack_number(message, "worker_index", 0);
     pack_number(message, "workers_count", 1);
+}
+
+/* Appends a path to the list, which has room for it. */
+static char *
+append(char *end, const char *path)
+{
+    size_t bytes = strlen(path) + 1;
+
+    memcpy(end, path, bytes);
+    return end + bytes;
+}
+
+static void
+read_loaded(struct opb_reader *reader, void *context)
+{
+    struct load *load = context;
+    struct opb_reader counting;
+    struct opb_reader items;
+    size_t bytes = 1;
+    uint32_t count;
+    char *end;
+
+    if (!opb_read_is_array(reader)) {
+        opb_read_skip(reader);
+        return;
+    }
+    count = opb_read_array(reader, &items);
+    counting = items;
+    for (uint32_t i = 0; i < count && i < MAX_FILES; i++) {
+        bytes += strlen(opb_read_cstr(&counting, false)) + 1;
+    }
+    if (counting.status != OPB_OK || count > MAX_FILES) {
+        reader->status = OPB_BAD_FRAME;
+        return;
+    }
+    free(load->files);
+    load->files = malloc(bytes);
+    end = load->files;
+    for (uint32_t i = 0; i < count && end != NULL; i++) {
+        const char *path = opb_read_cstr(&items, false);
+
+        end =
+            path[0] == '/' ? append(end, path) : end; /* an empty one would end the list */
+    }
+    if (end != NULL) {
+        *end = '\0';
+    }
 }
 
 static void
@@ -180,16 +231,18 @@ connect_main(struct opb_session *session, struct opb_lane **lane, char *message,
 
 enum opb_status
 opb_load_run(struct opb_session *session, const char *orthanc_path, const char *node_socket,
-             uint64_t deadline_ms, struct opb_lane **lane, bool *is_logged, char *message,
-             size_t capacity)
+             uint64_t deadline_ms, struct opb_lane **lane, bool *is_logged, char **files,
+             char *message, size_t capacity)
 {
     struct load load = {.orthanc_path = orthanc_path, .node_socket = node_socket};
-    const struct opb_call_io io = {.pack = pack_load, .context = &load};
+    const struct opb_call_io io = {
+        .pack = pack_load, .result = read_loaded, .context = &load};
     enum opb_outcome outcome;
     enum opb_status status;
     char text[4096] = "";
 
     *is_logged = false;
+    *files = NULL;
     *lane = NULL;
     message[0] = '\0';
     status = connect_main(session, lane, message, capacity);
@@ -198,8 +251,13 @@ opb_load_run(struct opb_session *session, const char *orthanc_path, const char *
     }
     outcome = opb_call_run_on(session, *lane, OPB_CALL_LOAD_INDEX, &io, deadline_ms, text,
                               sizeof(text));
+    if (outcome != OPB_CALL_DONE) {
+        free(load.files);
+        load.files = NULL;
+    }
     switch (outcome) {
     case OPB_CALL_DONE:
+        *files = load.files;
         return OPB_OK;
     case OPB_CALL_RAISED:
         *is_logged = true;

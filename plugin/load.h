@@ -16,12 +16,13 @@
  * host has ended, since it ends with the lane and says so. On failure *lane may be NULL,
  * and message holds one sentence for the log. OPB_GONE: the host has ended. OPB_REFUSED:
  * the script raised (the host has logged the traceback, which is in message as far as it
- * fits: *is_logged), or cannot be imported, or not in time. */
+ * fits: *is_logged), or cannot be imported, or not in time. *files, to be freed, is NULL or
+ * has the files of the script: each path ends with a NUL, the last one with two. */
 OPB_MUST_CHECK enum opb_status opb_load_run(struct opb_session *session,
                                             const char *orthanc_path,
                                             const char *node_socket, uint64_t deadline_ms,
                                             struct opb_lane **lane, bool *is_logged,
-                                            char *message, size_t capacity);
+                                            char **files, char *message, size_t capacity);
 
 /* Runs Finalize on the calling thread until deadline_ms, and logs what went wrong. True if
  * the host has finished and ends now. */

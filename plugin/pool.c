@@ -68,6 +68,20 @@ opb_pool_drop_session(struct opb_pool *pool, struct opb_session *session,
     opb_session_unref(session);
 }
 
+void
+opb_pool_set_files(struct opb_pool *pool, char *files)
+{
+    char *before;
+
+    pthread_mutex_lock(&pool->lock);
+    before = pool->files;
+    pool->files = files;
+    pool->is_broken = false;
+    pthread_mutex_unlock(&pool->lock);
+    free(before);
+    opb_pool_wake(pool);
+}
+
 /* *is_logged: message is in the log already. */
 static enum opb_status
 load_host(struct opb_pool *pool, struct opb_session *session, bool *is_logged,
@@ -76,6 +90,7 @@ load_host(struct opb_pool *pool, struct opb_session *session, bool *is_logged,
     struct opb_node *node = pool->node;
     char node_socket[sizeof(pool->node_socket)];
     struct opb_lane *lane;
+    char *files;
     enum opb_status status;
 
     pthread_mutex_lock(&pool->lock);
@@ -83,9 +98,10 @@ load_host(struct opb_pool *pool, struct opb_session *session, bool *is_logged,
     pthread_mutex_unlock(&pool->lock);
     opb_routes_begin(node->routes, session);
     status = opb_load_run(session, pool->orthanc_path, node_socket, OPB_FOREVER, &lane,
-                          is_logged, message, capacity);
+                          is_logged, &files, message, capacity);
     if (status == OPB_OK) {
         opb_routes_commit(node->routes, session);
+        opb_pool_set_files(pool, files);
     }
     keep_main_lane(pool, session, &lane, status == OPB_OK);
     if (status == OPB_OK) {
@@ -113,6 +129,7 @@ load_later_host(struct opb_pool *pool, struct opb_session *session)
         return;
     }
     pthread_mutex_lock(&pool->lock);
+    pool->is_broken = true;
     is_stopping = pool->is_stopping;
     if (!is_stopping && status != OPB_GONE && !opb_session_is_dead(session)) {
         opb_pool_doom(pool, opb_session_host(session), OPB_COULD_NOT_LOAD);
@@ -172,6 +189,8 @@ free_pool(struct opb_pool *pool)
     (void)pthread_cond_destroy(&pool->changed); /* nobody waits any more */
     (void)pthread_mutex_destroy(&pool->lock);   /* nor holds it */
     opb_recycler_free(pool->recycler);
+    opb_watch_free(pool->watch);
+    free(pool->files);
     free(pool->orthanc_path);
     free(pool);
 }
@@ -189,6 +208,17 @@ find_orthanc(struct opb_pool *pool)
         pool->orthanc_path = strdup("");
     }
     return pool->orthanc_path == NULL ? OPB_NO_MEMORY : OPB_OK;
+}
+
+/* Without it, everything else works. */
+static void
+watch_files(struct opb_pool *pool)
+{
+    if (pool->node->config->reload_on_change && opb_watch_new(&pool->watch) != OPB_OK) {
+        opb_log_warning("The files of the script cannot be watched "
+                        "(Python.ReloadOnChange): %s",
+                        strerror(errno));
+    }
 }
 
 static enum opb_status
@@ -232,6 +262,7 @@ new_pool(struct opb_pool **out, struct opb_node *node)
         free_pool(pool);
         return status;
     }
+    watch_files(pool);
     (void)snprintf(node->name, sizeof(node->name), "orthanc-%ld",
                    (long)getpid()); /* fits */
     *out = pool;

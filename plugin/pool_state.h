@@ -13,6 +13,7 @@
 #include "runtime_dir.h"
 #include "session.h"
 #include "spawn.h"
+#include "watch.h"
 
 #define OPB_POOL_TEXT_BYTES 1024u
 #define OPB_POOL_GROUPS     8u /* hosts at a time: current, next, unneeded, retired */
@@ -61,6 +62,7 @@ struct opb_pool {
     struct opb_control *control;
     struct opb_control_news news;
     struct opb_recycler *recycler;
+    struct opb_watch *watch;       /* NULL: nothing is watched */
     pid_t groups[OPB_POOL_GROUPS]; /* of the hosts that run now; 0: none */
     uint64_t launched_ms;          /* when the daemon that runs now was ready */
     uint64_t relaunch_ms;          /* when to try again; OPB_FOREVER: it runs */
@@ -93,6 +95,8 @@ struct opb_pool {
     char hung_reason[256];
     struct opb_doomed doomed[OPB_POOL_GROUPS];
     uint32_t doomed_count;
+    char *files;    /* of the script that has just been loaded, for the watch; or NULL */
+    bool is_broken; /* the script on disk did not load */
 
     /* The change of generation. */
     enum opb_reload_step step;
@@ -133,6 +137,8 @@ void opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason);
 void opb_pool_doom_session(struct opb_pool *pool, struct opb_session *session,
                            const char *reason);
 
+/* pool.c. A script has been loaded from these files. Takes files. */
+void opb_pool_set_files(struct opb_pool *pool, char *files);
 /* pool.c. Ends the session of a host that is no longer of use, and the reference. */
 void opb_pool_drop_session(struct opb_pool *pool, struct opb_session *session,
                            const char *reason);

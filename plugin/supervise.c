@@ -37,6 +37,7 @@ enum watched {
     WATCH_SERVICES,
     WATCH_PIDFD,
     WATCH_LIFELINE,
+    WATCH_FILES,
     WATCH_COUNT
 };
 
@@ -417,6 +418,45 @@ note_detached(struct opb_pool *pool)
     }
 }
 
+/* What the loader thread has learnt about the files of the script. */
+static void
+update_watch(struct opb_pool *pool)
+{
+    char *files;
+    bool is_broken;
+
+    if (pool->watch == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    files = pool->files;
+    pool->files = NULL;
+    is_broken = pool->is_broken;
+    pthread_mutex_unlock(&pool->lock);
+    if (files != NULL) {
+        opb_watch_set(pool->watch, files);
+    }
+    opb_watch_any(pool->watch, is_broken);
+}
+
+/* What is to be done at its time. */
+static void
+serve_times(struct opb_pool *pool)
+{
+    uint64_t now_ms = opb_clock_ms();
+
+    if (pool->watch != NULL && opb_watch_next_ms(pool->watch) <= now_ms &&
+        opb_watch_has_changed(pool->watch)) {
+        opb_pool_request_reload(pool, "A file of the script has changed");
+    }
+    if (opb_recycler_next_ms(pool->recycler, pool->node->config) <= now_ms) {
+        opb_recycler_look(pool->recycler, pool);
+    }
+    if (opb_generation_next_ms(pool) <= now_ms) {
+        send_news(pool);
+    }
+}
+
 /* False: the supervisor thread is to leave. */
 static bool
 serve_wake(struct opb_pool *pool)
@@ -429,6 +469,7 @@ serve_wake(struct opb_pool *pool)
     is_ended = pool->is_ended;
     pthread_mutex_unlock(&pool->lock);
     if (!is_ended) {
+        update_watch(pool);
         send_news(pool);
         send_hung(pool);
         send_detach(pool);
@@ -495,6 +536,9 @@ prepare_poll(struct opb_pool *pool, struct pollfd items[WATCH_COUNT])
     if (is_accepting) {
         items[WATCH_SERVICES].fd = opb_services_fd(pool->node->services);
     }
+    if (pool->watch != NULL) {
+        items[WATCH_FILES].fd = opb_watch_fd(pool->watch);
+    }
     if (pool->daemon != NULL) {
         items[WATCH_PIDFD].fd = opb_daemon_pidfd(pool->daemon);
         items[WATCH_LIFELINE].fd = opb_daemon_lifeline(pool->daemon);
@@ -509,6 +553,9 @@ poll_timeout(struct opb_pool *pool, bool has_more)
 
     if (look_ms < next_ms) {
         next_ms = look_ms;
+    }
+    if (pool->watch != NULL && opb_watch_next_ms(pool->watch) < next_ms) {
+        next_ms = opb_watch_next_ms(pool->watch);
     }
     if (next_ms > opb_clock_ms() + TOUCH_EVERY_MS) {
         next_ms = opb_clock_ms() + TOUCH_EVERY_MS;
@@ -559,12 +606,10 @@ opb_pool_supervise(void *argument)
         if (pool->hung_end_ms <= opb_clock_ms()) {
             lose_pool(pool, "it has not ended a host that hangs");
         }
-        if (opb_generation_next_ms(pool) <= opb_clock_ms()) {
-            send_news(pool);
+        if (items[WATCH_FILES].revents != 0) {
+            opb_watch_read(pool->watch);
         }
-        if (opb_recycler_next_ms(pool->recycler, pool->node->config) <= opb_clock_ms()) {
-            opb_recycler_look(pool->recycler, pool);
-        }
+        serve_times(pool);
         if (pool->relaunch_ms <= opb_clock_ms()) {
             has_more = relaunch(pool);
         }

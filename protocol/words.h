@@ -62,7 +62,8 @@ enum opb_control_method {
 /* Calls, node -> host. The node numbers them in Load; Load itself is always 0. */
 #define OPB_CALL_LOAD 0
 #define OPB_CALL_NAMES(X)                                                                  \
-    /* main lane. [map]: keys below -> nil. Keys: "version" str (Orthanc's),               \
+    /* main lane. [map]: keys below -> [path str...], the script and the modules that it   \
+     * imported from its directory; nil is fine. Keys: "version" str (Orthanc's),          \
      * "functions" [[name, signature]...] (index = method number), "calls"                 \
      * [name...], "script" str (absolute path), "verbose" bool,                            \
      * "memory_usage" bool, "node_socket" str, "node" str, "host" uint,                    \

@@ -2,6 +2,7 @@
 """Generations: the script is loaded again, beside the one that runs (design 7 and 9)."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -496,3 +497,54 @@ def test_a_broken_script_is_not_recycled(orthanc):
     assert load.bad == []
     assert server.host_pid() == pid
     assert server.log().count('the one before goes on') == 1
+
+
+def generation_of(server):
+    """The last one that the log names."""
+    found = re.findall(r'Generation (\d+) is running', server.log())
+    return int(found[-1]) if found else 1
+
+
+def test_reload_on_change(orthanc):
+    server = orthanc(script='from package.part import NAME\n' + SCRIPT.replace(
+        "'VERSION %d' % COUNT", 'NAME'), files={'package/__init__.py': '',
+                                               'package/part.py': 'NAME = "one"\n'},
+                     python={'ReloadOnChange': True})
+    part = os.path.join(server.directory, 'package', 'part.py')
+    other = os.path.join(server.directory, 'other.py')
+
+    def change(path, text):
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(text)
+
+    assert server.get('/version').text == 'one'
+    change(part, 'NAME = "two"\n')
+    wait_until(lambda: server.get('/version').text == 'two', 20, 'the reload')
+    change(other, 'NAME = "other"\n')
+    time.sleep(1)
+    assert generation_of(server) == 2
+    with open(server.script_path, encoding='utf-8') as f:
+        text = f.read()
+    write(server, 'import other\n' + text.replace('import NAME', 'import MISSING'))
+    server.wait_for_log('the one before goes on')
+    assert server.get('/version').text == 'two'
+    write(server, 'from other import NAME\n' + text.split('\n', 1)[1])
+    wait_until(lambda: server.get('/version').text == 'other', 20, 'the reload')
+    change(other, 'NAME = "another"\n')
+    wait_until(lambda: server.get('/version').text == 'another', 20, 'the reload')
+    assert server.stop() == 0
+
+
+def test_a_change_during_a_reload(orthanc):
+    """Nothing that is written is overlooked."""
+    server = orthanc(script=text_of('one'), python={'ReloadOnChange': True})
+    write(server, text_of('two', 'print("loading", flush=True)\ntime.sleep(1)\n'))
+    server.wait_for_out('loading')
+    write(server, text_of('three'))
+    wait_until(lambda: server.get('/version').text.startswith('three'), 20, 'the last one')
+    for number in range(20):
+        write(server, text_of('number %d;' % number))
+        time.sleep(0.05 * (number % 10))
+    wait_until(lambda: server.get('/version').text.startswith('number 19;'), 20, 'the last one')
+    await_one_host(server)
+    assert not server.messages('E'), server.messages('E')

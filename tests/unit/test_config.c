@@ -65,7 +65,8 @@ every_key_is_read(void **state)
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
         "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"MaxRestarts\": 0,"
         "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
-        "\"MaxCalls\": 100, \"MaxMemory\": 512, \"DrainTimeout\": 9, \"AdminPath\": "
+        "\"ReloadOnChange\": true, \"MaxCalls\": 100, \"MaxMemory\": 512, "
+        "\"DrainTimeout\": 9, \"AdminPath\": "
         "\"/my-own/x_1\"}}");
 
     (void)state;
@@ -85,6 +86,7 @@ every_key_is_read(void **state)
     assert_int_equal(config->reload_timeout_ms, 8000);
     assert_int_equal(config->drain_timeout_ms, 9000);
     assert_int_equal(config->max_calls, 100);
+    assert_true(config->reload_on_change);
     assert_int_equal(config->max_memory_mb, 512);
     assert_string_equal(config->admin_path, "/my-own/x_1");
     opb_config_free(config);

@@ -293,16 +293,13 @@ take_in_two_hosts(struct opb_lane *lane, struct opb_frame *frame,
 
 /* Begins the next generation; its session has a reference. */
 static struct opb_session *
-begin_next(struct opb_node *node, uint64_t *number)
+begin_next(struct opb_node *node, struct opb_session *old, uint64_t *number)
 {
-    struct opb_switch change = {.old_listens = true, .next_listens = true};
-    struct opb_session *current = opb_session_current(node);
+    struct opb_switch change = {.old = old, .old_listens = true, .next_listens = true};
 
     assert_int_equal(opb_session_new(&change.next, node, NEXT_HOST, 4243), OPB_OK);
-    change.old = current;
     assert_true(opb_events_switch(node->events, &change, number));
     assert_ptr_equal(node->session, change.next);
-    opb_session_unref(current);
     return change.next;
 }
 
@@ -326,7 +323,7 @@ the_old_generation_sees_its_end_before_the_next_one_begins(void **state)
     change(OrthancPluginChangeType_OrthancStarted, NULL);
     change(OrthancPluginChangeType_NewInstance, "a");
     change(OrthancPluginChangeType_NewSeries, "b");
-    next = begin_next(node, &number);
+    next = begin_next(node, node->session, &number);
     change(OrthancPluginChangeType_NewStudy, "c");
     assert_false(opb_events_wait_switch(node->events, number, opb_deadline_ms(1)));
     assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
@@ -354,14 +351,17 @@ events_of_a_generation_that_has_died_go_to_the_next_one(void **state)
                                            "3 a", "next", "11 "};
     struct opb_node *node = *state;
     struct opb_session *next;
+    struct opb_session *old;
     uint64_t number = 0;
 
     fake_host_start(node, take_in_two_hosts);
     change(OrthancPluginChangeType_OrthancStarted, NULL);
     opb_wait_until(has_seen, NULL, 5000);
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-    next = begin_next(node, &number);
+    old = opb_session_current(node);
     fake_host_kill("was killed by signal 9 (Killed)");
+    next = begin_next(node, old, &number);
+    opb_session_unref(old);
     change(OrthancPluginChangeType_NewInstance, "a");
     stop();
     expect_seen(expected, 7);
@@ -379,7 +379,7 @@ before_orthanc_has_started_and_after_it_has_stopped_nobody_is_told(void **state)
     uint64_t number = 0;
 
     fake_host_start(node, take_in_two_hosts);
-    next = begin_next(node, &number);
+    next = begin_next(node, node->session, &number);
     stop();
     expect_seen(expected, 2);
     assert_int_equal(opb_session_new(&late.next, node, NEXT_HOST, 4243), OPB_OK);

@@ -109,6 +109,14 @@ extern const struct opb_segment_memory opb_host_segments;
  * has the traceback (fault OPB_FAULT_RAISED), or text says why. */
 OPB_MUST_CHECK bool opb_script_import(const struct opb_node_info *info,
                                       enum opb_fault *fault, char *text, size_t capacity);
+/* files.c. GIL held. The script, which is an absolute path, and what it has imported from
+ * its directory, as far as there is memory. End it with opb_files_free(). */
+struct opb_files {
+    char **paths; /* UTF-8 */
+    uint32_t count;
+};
+void opb_files_find(struct opb_files *out, const char *script);
+void opb_files_free(struct opb_files *files);
 /* prelude.c. What is set up in Python before the script is imported; sets an exception. */
 OPB_MUST_CHECK enum opb_status opb_prelude_run(const struct opb_node_info *info);
 

@@ -52,6 +52,26 @@ start_script(struct opb_lane *lane, struct opb_node_info **info, bool *python_ru
     return opb_script_import(opb_link_info(link), fault, text, capacity);
 }
 
+/* The script is there: the node is told which files it consists of. */
+static enum opb_status
+answer_loaded(struct opb_lane *lane, uint32_t msgid, const struct opb_files *files)
+{
+    struct opb_message *message = opb_message_new();
+    enum opb_status status;
+
+    if (message == NULL) {
+        return opb_calls_answer_nil(lane, msgid);
+    }
+    opb_message_begin_response(message, msgid);
+    opb_pack_array(message, files->count);
+    for (uint32_t i = 0; i < files->count; i++) {
+        opb_pack_cstr(message, files->paths[i]);
+    }
+    status = opb_lane_send(lane, message, OPB_FOREVER); /* or until the node is gone */
+    opb_message_free(message);
+    return status;
+}
+
 /* Runs Load and answers it. Gives *python, NULL if there is none. */
 static enum opb_status
 load(struct opb_lane *lane, struct opb_frame *frame, PyThreadState **python)
@@ -59,14 +79,19 @@ load(struct opb_lane *lane, struct opb_frame *frame, PyThreadState **python)
     char text[OPB_HOST_TEXT_BYTES];
     enum opb_fault fault = OPB_FAULT_PROTOCOL;
     struct opb_node_info *info = NULL;
+    struct opb_files files = {.count = 0};
     bool python_runs = false;
     bool is_loaded = false;
+    enum opb_status status;
 
     text[0] = '\0';
     if (opb_load_decode(&info, frame, text, sizeof(text)) == OPB_OK) {
         is_loaded = start_script(lane, &info, &python_runs, &fault, text, sizeof(text));
     }
     opb_node_info_free(info);
+    if (is_loaded) {
+        opb_files_find(&files, opb_link_info(opb_link_current())->script);
+    }
     if (python_runs) {
         if (opb_link_current() != NULL &&
             opb_link_bind(opb_link_current(), NULL) != OPB_OK) {
@@ -75,7 +100,9 @@ load(struct opb_lane *lane, struct opb_frame *frame, PyThreadState **python)
         *python = PyEval_SaveThread();
     }
     if (is_loaded) {
-        return opb_calls_answer_nil(lane, opb_frame_msgid(frame));
+        status = answer_loaded(lane, opb_frame_msgid(frame), &files);
+        opb_files_free(&files);
+        return status;
     }
     /* Not the end of this process: the node decides, and may still say Finalize. */
     return opb_calls_answer_fault(lane, opb_frame_msgid(frame), fault,
