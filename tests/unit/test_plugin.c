@@ -3,8 +3,10 @@
  */
 #include "plugin_support.h"
 
+#include "plugin/pool.h"
 #include "protocol/sockets.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -347,6 +349,147 @@ a_script_that_does_not_finish_is_killed_in_time(void **state)
     assert_true(fake_log_has("has not finished within 200 ms"));
 }
 
+static struct opb_reload last_reload;
+
+static void
+reload(void)
+{
+    opb_pool_reload(opb_node_current()->pool, &last_reload);
+}
+
+static void
+a_reload_exchanges_the_host(void **state)
+{
+    pid_t before;
+
+    (void)state;
+    configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    before = await_host(0);
+    for (uint64_t generation = 2; generation < 6; generation++) {
+        pid_t old = before;
+
+        reload();
+        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+        assert_int_equal(last_reload.generation, generation);
+        before = await_host(old);
+        assert_int_equal(before, last_reload.pid);
+        opb_wait_until(is_gone, &old, WAIT_MS);
+    }
+    assert_false(fake_log_has("is being started"));
+    assert_int_equal(kill(before, SIGKILL), 0); /* and the newest has a successor */
+    before = await_host(before);
+    OrthancPluginFinalize();
+    opb_wait_until(is_gone, &before, WAIT_MS);
+}
+
+static void
+a_reload_that_fails_changes_nothing(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    configure("once", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = await_host(0);
+    for (int i = 0; i < 3; i++) {
+        reload();
+        assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
+        assert_int_equal(last_reload.generation, 1);
+        assert_int_equal(last_reload.pid, pid);
+    }
+    write_file("script.py", 0600, "", "exit", NULL);
+    reload();
+    assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
+    assert_non_null(strstr(last_reload.text, "ended with exit code 7"));
+    write_file("script.py", 0600, "", "ok", NULL);
+    reload();
+    assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+    (void)await_host(pid);
+    OrthancPluginFinalize();
+}
+
+static void
+an_old_generation_that_does_not_finish_is_killed_in_time(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    configure("stay", ", \"StopTimeout\": 0.2");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = await_host(0);
+    for (int i = 0; i < 8; i++) { /* more than come to their end at a time */
+        reload();
+        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+    }
+    opb_wait_until(is_gone, &pid, WAIT_MS);
+    OrthancPluginFinalize();
+}
+
+static void
+a_host_that_dies_during_a_reload_is_not_missed(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = await_host(0);
+    for (int i = 0; i < 20; i++) {
+        (void)kill(pid, SIGKILL); /* at any moment of the reload */
+        reload();
+        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+        pid = await_host(pid);
+    }
+    OrthancPluginFinalize();
+}
+
+static void
+a_daemon_that_dies_during_a_reload_is_replaced(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = await_host(0);
+    assert_int_equal(kill(parent_of(pid), SIGKILL), 0);
+    reload(); /* it may come before or after the news */
+    await_log("The worker is running again");
+    pid = await_host(pid);
+    do {
+        reload();
+    } while (last_reload.outcome != OPB_RELOAD_DONE);
+    OrthancPluginFinalize();
+}
+
+static void *
+run_reloads(void *unused)
+{
+    (void)unused;
+    do {
+        reload();
+    } while (last_reload.outcome != OPB_RELOAD_STOPPING);
+    return NULL;
+}
+
+static void
+reloads_end_when_the_server_stops(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 8; i++) {
+        pthread_t thread;
+
+        configure("ok", "");
+        assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+        assert_int_equal(pthread_create(&thread, NULL, run_reloads, NULL), 0);
+        usleep(i * 3000);
+        opb_pool_stop_reloads(opb_node_current()->pool); /* as ORTHANC_STOPPED does */
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        OrthancPluginFinalize();
+    }
+}
+
 static void
 a_missing_worker_is_named(void **state)
 {
@@ -396,6 +539,12 @@ main(void)
         SERVER_TEST(a_killed_daemon_is_replaced_with_its_host),
         SERVER_TEST(a_daemon_that_was_killed_just_before_the_end_does_no_harm),
         SERVER_TEST(a_script_that_does_not_finish_is_killed_in_time),
+        SERVER_TEST(a_reload_exchanges_the_host),
+        SERVER_TEST(a_reload_that_fails_changes_nothing),
+        SERVER_TEST(an_old_generation_that_does_not_finish_is_killed_in_time),
+        SERVER_TEST(a_host_that_dies_during_a_reload_is_not_missed),
+        SERVER_TEST(a_daemon_that_dies_during_a_reload_is_replaced),
+        SERVER_TEST(reloads_end_when_the_server_stops),
         SERVER_TEST(a_missing_worker_is_named),
         SERVER_TEST(a_directory_that_cannot_be_made_is_named),
     };
