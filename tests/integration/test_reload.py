@@ -21,27 +21,31 @@ import orthanc
 COUNT = 0
 GO = threading.Event()
 
+def say(*words):
+    """In one piece, whoever else writes."""
+    os.write(1, (' '.join(str(word) for word in words) + '\n').encode())
+
 def version(output, uri, **request):
     global COUNT
     COUNT += 1
     output.AnswerBuffer('VERSION %d' % COUNT, 'text/plain')
 
 def wait(output, uri, **request):
-    print('waiting VERSION', flush=True)
+    say('waiting VERSION')
     time.sleep(float(request['groups'][0]))
     orthanc.RestApiGet('/system')
     output.AnswerBuffer('waited VERSION', 'text/plain')
 
 def on_change(change_type, level, resource):
     if change_type == orthanc.ChangeType.ORTHANC_STARTED:
-        print('started VERSION', flush=True)
+        say('started VERSION')
     elif change_type == orthanc.ChangeType.ORTHANC_STOPPED:
         time.sleep(0.2)
         GO.set()
-        print('stopped VERSION', len(orthanc.RestApiGet('/system')) > 0, flush=True)
+        say('stopped VERSION', len(orthanc.RestApiGet('/system')) > 0)
     elif change_type == orthanc.ChangeType.NEW_INSTANCE:
         time.sleep(0.05)
-        print('instance %s VERSION' % resource, flush=True)
+        say('instance', resource, 'VERSION')
 
 orthanc.RegisterRestCallback('/version', version)
 orthanc.RegisterRestCallback('/wait/(.*)', wait)
@@ -432,7 +436,7 @@ def nested(output, uri, **request):
     output.AnswerBuffer(orthanc.RestApiGetAfterPlugins('/version'), 'text/plain')
 orthanc.RegisterRestCallback('/nested', nested)
 '''), config={'HttpThreadsCount': 30}, verbose=False)
-    with Load(server, 16, ['/version', '/nested', '/system', '/wait/0.02']) as load:
+    with Load(server, 16, ['/version', '/nested', '/system', '/wait/0.5']) as load:
         for number in range(20):
             before = load.good
             assert reload(server)['Generation'] == number + 2
@@ -442,6 +446,62 @@ orthanc.RegisterRestCallback('/nested', nested)
     await_one_host(server, 30)
     assert not server.messages('E'), server.messages('E')
     assert server.stop() == 0
+
+
+def test_every_instance_is_modified_and_seen_in_five_reloads(orthanc):
+    """Stores, with a handler that changes each instance, another that is told of each, and
+    change events: nothing fails, nothing is left as it came, nothing is told of twice."""
+    server = orthanc(script=SCRIPT.replace('time.sleep(0.05)', '') + r'''
+import io, pydicom
+def received(data, origin):
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.InstitutionName = 'seen'
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return orthanc.ReceivedInstanceAction.MODIFY, out.getvalue()
+def stored(instance, instance_id):
+    assert 'seen' in instance.GetInstanceSimplifiedJson()
+    say('stored', instance_id)
+orthanc.RegisterReceivedInstanceCallback(received)
+orthanc.RegisterOnStoredInstanceCallback(stored)
+''', verbose=False)
+    is_over = threading.Event()
+    ids = []
+    bad = []
+
+    def store(client):
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            answer = server.post('/instances', dicom.make_dicom(
+                PatientID='%d-%d' % (client, number)), timeout=60)
+            if answer.status_code == 200:
+                ids.append(answer.json()['ID'])
+            else:
+                bad.append((answer.status_code, answer.text))
+
+    threads = [threading.Thread(target=store, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        before = len(ids)
+        reload(server)
+        wait_until(lambda before=before: len(ids) > before + 4 or bad, 30, 'stores')
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert bad == []
+    for instance in ids:
+        assert server.get('/instances/%s/simplified-tags' % instance).json()[
+            'InstitutionName'] == 'seen'
+    await_one_host(server, 30)
+    assert not server.messages('E'), server.messages('E')
+    assert server.stop() == 0
+    out = server.out().splitlines()
+    assert sorted(ids) == sorted(line.split()[1] for line in out if line.startswith('stored'))
+    assert sorted(ids) == sorted(line.split()[1] for line in out if line.startswith('instance'))
+    assert [line.split()[0] for line in out if line.startswith(('started', 'stopped'))] == [
+        'started', 'stopped'] * 6
 
 
 def test_max_calls(orthanc):
