@@ -26,7 +26,7 @@
 #define CONNECT_TIMEOUT_MS  5000u /* for one attempt */
 #define CONNECT_INTERVAL_MS 50u   /* between attempts while the pool does not answer */
 #define COMPLAIN_EVERY_MS   10000u
-#define DRAIN_INTERVAL_MS   100u  /* between looks for drivers */
+#define DRAIN_INTERVAL_MS   100u /* between looks for drivers */
 
 enum session_state { SESSION_LOADING, SESSION_ACTIVE, SESSION_DEAD };
 
