@@ -17,7 +17,7 @@ def hosts_of(supervisor):
 
 
 class Trouble(threading.Thread):
-    """Kills and stops processes below the server. counts: how often which trouble."""
+    """Kills and stops processes below the server, and reloads the script. counts: how often which trouble."""
 
     def __init__(self, server, stop, seed):
         super().__init__(name='Trouble', daemon=True)
@@ -32,6 +32,7 @@ class Trouble(threading.Thread):
             (1, 'host segfaulted', lambda: self.to_host(signal.SIGSEGV)),
             (1, 'host terminated', lambda: self.to_host(signal.SIGTERM)),
             (2, 'host stopped for a while', self.stop_host),
+            (4, 'script reloaded', lambda: self.to_supervisor(signal.SIGHUP)),
             (1, 'worker killed', lambda: self.to_supervisor(signal.SIGKILL)),
             (1, 'worker and host killed', self.kill_both),
             (1, 'worker stopped for a while', self.stop_supervisor),

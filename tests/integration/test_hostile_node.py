@@ -23,7 +23,7 @@ import wire
 from server import PATIENCE, PID_ROUTE, children, is_alive, ours_worker, wait_until
 from test_hostile_worker import BOUND, SEED, Clients, descriptors, resident_mb
 
-pytestmark = pytest.mark.ours
+pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
 SCRIPT = r'''
 import time

@@ -20,7 +20,7 @@ import evil_worker
 import wire
 from server import PATIENCE, REPOSITORY, is_alive, wait_until
 
-pytestmark = pytest.mark.ours
+pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
 SEED = int(os.environ.get('OPB_TEST_SEED', '20240229'))
 WORKER = os.path.join(REPOSITORY, 'tests', 'integration', 'evil_worker.py')

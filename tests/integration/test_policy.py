@@ -13,7 +13,7 @@ import pytest
 import dicom
 from server import PATIENCE, PID_ROUTE, is_alive, wait_until
 
-pytestmark = pytest.mark.ours
+pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
 # Long enough for a call that does nothing, on a busy machine.
 LIMIT = 1 * PATIENCE

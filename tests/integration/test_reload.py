@@ -12,7 +12,7 @@ import pytest
 import dicom
 from server import PATIENCE, PID_ROUTE, is_alive, wait_until
 
-pytestmark = pytest.mark.ours
+pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
 SCRIPT = r'''
 import os, threading, time

@@ -20,7 +20,7 @@ import requests
 
 from server import PATIENCE, PID_ROUTE, wait_until
 
-pytestmark = pytest.mark.ours
+pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
 SCRIPT = r'''
 import threading, time
