@@ -231,6 +231,25 @@ def test_a_request_that_outlasts_the_limit(orthanc):
     await_one_host(server)
 
 
+def test_a_callback_that_hangs_in_the_old_generation(orthanc):
+    """It is ended by CallTimeout, and the generation that serves does not notice."""
+    server = orthanc(script=text_of('one'), python={'CallTimeout': {'Rest': 2}})
+    thread, results = in_background(server, '/wait/600')
+    server.wait_for_out('waiting one')
+    pid = reload(server)['Pid']
+    thread.join(60)
+    assert results[0][0] == 504
+    assert await_one_host(server) == pid == server.host_pid()
+    time.sleep(1)
+    thread, results = in_background(server, '/wait/600')    # and later the same there
+    thread.join(60)
+    assert results[0][0] == 504
+    wait_until(lambda: server.get('/version').status_code == 200, 20, 'the next host')
+    assert server.host_pid() != pid
+    assert server.supervisor() and server.log().count('everything is started anew') == 0
+    assert server.stop() == 0
+
+
 def test_what_python_does_at_its_end(orthanc):
     """atexit functions and threads that are no daemons, with the SDK at hand."""
     server = orthanc(script=text_of('one', r'''
