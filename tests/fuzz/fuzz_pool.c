@@ -34,6 +34,31 @@ opb_host_start(struct opb_slot *slot)
     opb_node_host_started(slot->node, &the_host);
 }
 
+/* There is one host only: it is its own next one. */
+void
+opb_host_start_next(struct opb_slot *slot)
+{
+    if (slot->next == NULL) {
+        slot->next = slot->host;
+        opb_node_next_started(slot->node, the_host.id, the_host.pid);
+    }
+}
+
+void
+opb_host_switch(struct opb_slot *slot, uint32_t id)
+{
+    if (slot->next != NULL && id == the_host.id) {
+        slot->next = NULL;
+    }
+}
+
+struct opb_host *
+opb_host_find(const struct opb_node *node, uint32_t id)
+{
+    return the_host.pid != 0 && the_host.node == node && the_host.id == id ? &the_host
+                                                                           : NULL;
+}
+
 void
 opb_host_kill(struct opb_host *host, int signal_number)
 {

@@ -414,16 +414,17 @@ register_all(void)
     enum opb_fault fault;
     char text[512];
 
-    opb_routes_begin(node->routes);
+    opb_routes_begin(node->routes, session);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         /* those that go with another are refused, which is fine */
-        (void)!opb_routes_add(node->routes, kinds[i], NULL, 0, &fault, text, sizeof(text));
+        (void)!opb_routes_add(node->routes, session, kinds[i], NULL, 0, &fault, text,
+                              sizeof(text));
     }
-    if (opb_routes_add(node->routes, "Rest", "/fuzz", 0, &fault, text, sizeof(text)) !=
-        OPB_OK) {
+    if (opb_routes_add(node->routes, session, "Rest", "/fuzz", 0, &fault, text,
+                       sizeof(text)) != OPB_OK) {
         abort();
     }
-    opb_routes_commit(node->routes);
+    opb_routes_commit(node->routes, session);
 }
 
 struct opb_node *
@@ -452,12 +453,14 @@ fuzz_node(void)
     if (opb_routes_new(&node->routes, node) != OPB_OK) {
         abort();
     }
-    register_all();
-    opb_node_set_phase(node, OPB_PHASE_RUNNING);
     if (opb_session_new(&session, node, 1, getpid()) != OPB_OK) {
         abort();
     }
-    opb_session_activate(session);
+    register_all();
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+    if (!opb_session_activate(session)) {
+        abort();
+    }
     return node;
 }
 

@@ -635,6 +635,28 @@ detach_waits_for_hosts_without_a_place_too(void **state)
 }
 
 static void
+a_node_keeps_no_more_hosts_than_it_may(void **state)
+{
+    struct pool pool;
+    struct host_news last;
+    struct host_news died;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    last = pool_attach(&pool);
+    for (int i = 1; i < 8;
+         i++) { /* each takes the place of the one before, which lives on */
+        pool_switch(&pool, 999);
+        last = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    }
+    pool_switch(&pool, 999);
+    died = expect_death(&pool, last.host);
+    assert_string_equal(died.text, "was killed, since its node keeps too many");
+    process_await_end(last.pid);
+    pool_end(&pool);
+}
+
+static void
 a_next_host_that_cannot_be_run_is_reported(void **state)
 {
     static const char *const options[] = {"--host-program", "/etc", NULL};
@@ -682,6 +704,7 @@ main(void)
         OPB_TEST(a_next_host_that_dies_is_reported_and_not_replaced),
         OPB_TEST(the_host_that_runs_is_replaced_while_there_is_a_next_one),
         OPB_TEST(a_switch_to_a_host_that_has_died_starts_another),
+        OPB_TEST(a_node_keeps_no_more_hosts_than_it_may),
         OPB_TEST(detach_waits_for_hosts_without_a_place_too),
         OPB_TEST(a_next_host_that_cannot_be_run_is_reported),
     };

@@ -258,11 +258,26 @@ opb_host_start_next(struct opb_slot *slot)
     opb_node_host_died(node, node->pool->last_host_id, 0, reason);
 }
 
+static uint32_t
+count_hosts(const struct opb_node *node)
+{
+    uint32_t count = 0;
+
+    for (const struct opb_host *host = node->pool->hosts; host != NULL; host = host->next) {
+        count += host->node == node ? 1 : 0;
+    }
+    return count;
+}
+
 void
 opb_host_switch(struct opb_slot *slot, uint32_t id)
 {
     struct opb_host *next = slot->next != NULL && slot->next->id == id ? slot->next : NULL;
 
+    if (slot->host != NULL && slot->host != next &&
+        count_hosts(slot->node) >= OPB_MAX_NODE_HOSTS) {
+        opb_host_replace(slot->host, "was killed, since its node keeps too many");
+    }
     (void)uv_timer_stop(&slot->timer); /* always 0 */
     slot->failure_count = 0;
     slot->death_count = 0;

@@ -27,6 +27,9 @@
 
 /* Hosts per node. */
 #define OPB_NODE_SLOTS 1u
+/* Running ones of a node, those included that have lost their place and come to their end:
+ * more than an honest node keeps. */
+#define OPB_MAX_NODE_HOSTS 8u
 /* Connections that have not finished their handshake: one more, and the oldest goes. */
 #define OPB_MAX_PENDING                256u
 #define OPB_MAX_CONTROL_ENVELOPE_BYTES 65536u
