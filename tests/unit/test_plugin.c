@@ -168,7 +168,9 @@ is_gone(void *pid)
     if (file == NULL) {
         return true;
     }
-    (void)fscanf(file, "%*d (%*[^)]) %c", &state); /* unreadable: it has just ended */
+    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1) {
+        state = 'X'; /* unreadable: it has just ended */
+    }
     (void)fclose(file);
     return state == 'Z' || state == 'X';
 }
