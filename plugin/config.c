@@ -28,6 +28,7 @@ enum key_type {
     KEY_CALLS,   /* Python.CallTimeout: seconds, or seconds for kinds of callbacks */
     KEY_OPEN,    /* Python.FailOpen: names of filters */
     KEY_NUMBER,  /* a whole one */
+    KEY_SWITCH,  /* true or false: on unless it is false */
     KEY_WORKERS  /* 1 */
 };
 
@@ -48,6 +49,7 @@ static const struct key section_keys[] = {
     {"DisplayMemoryUsage", KEY_BOOL, FIELD(memory_usage), 0, 0},
     {"AllowThreads", KEY_BOOL, FIELD(allow_threads), 0, 0},
     {"LateRoutes", KEY_BOOL, FIELD(late_routes), 0, 0},
+    {"SharedMemory", KEY_SWITCH, FIELD(shared_memory), 0, 0},
     {"Strict", KEY_BOOL, FIELD(strict), 0, 0},
     {"FailOpen", KEY_OPEN, 0, 0, 0},
     {"Worker", KEY_TEXT, FIELD(worker), 0, 0},
@@ -368,6 +370,12 @@ read_value(const struct reading *reading, const struct key *key, json_t *value)
     case KEY_ROUTE:
     case KEY_SCRIPT:
         return read_text(reading, key, value);
+    case KEY_SWITCH:
+        if (!json_is_boolean(value)) {
+            return refuse(reading, key, value, "true or false");
+        }
+        *(bool *)((char *)reading->config + key->field) = json_is_true(value);
+        return OPB_OK;
     case KEY_BOOL:
         if (!json_is_boolean(value)) {
             return refuse(reading, key, value, "true or false");
@@ -555,6 +563,7 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     reading.config->start_timeout_ms = 60 * 1000;
     reading.config->stop_timeout_ms = 30 * 1000;
     reading.config->max_restarts = 10;
+    reading.config->shared_memory = true;
     reading.config->restart_window_ms = 60 * 1000;
     for (int i = 0; i < OPB_CALL_COUNT; i++) {
         reading.config->call_timeout_ms[i] = calls[i].timeout_ms;

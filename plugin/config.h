@@ -27,6 +27,7 @@ struct opb_config {
         runtime_dir; /* Python.RuntimeDirectory: parent of the private directory, or NULL */
     char *pool;      /* Python.Pool: socket of a shared pool, or NULL (managed) */
     bool late_routes;          /* Python.LateRoutes */
+    bool shared_memory;        /* Python.SharedMemory */
     uint32_t queue_timeout_ms; /* Python.QueueTimeout (seconds, 10) */
     uint32_t start_timeout_ms; /* Python.StartTimeout (seconds, 60): the worker itself, not
                                   the script */

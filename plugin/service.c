@@ -242,6 +242,9 @@ shake_hands(struct opb_services *services, struct opb_lane *lane)
         }
         return NULL;
     }
+    if (services->node->config->shared_memory) {
+        opb_lane_offer_memory(lane);
+    }
     if (opb_welcome_send(lane, deadline_ms) != OPB_OK) {
         opb_session_unref(session); /* it has left again */
         return NULL;

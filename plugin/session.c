@@ -458,6 +458,9 @@ opb_session_connect(struct opb_session *session, struct opb_lane **out,
         goto close_fd;
     }
     adopt(session, lane, false); /* a call lane is counted by its taker until it is open */
+    if (kind == OPB_CONNECTION_CALL && node->config->shared_memory) {
+        opb_lane_want_memory(lane);
+    }
     status = opb_hello_send(lane, &hello, deadline_ms);
     if (status == OPB_OK) {
         status = opb_welcome_receive(lane, &peer_version, deadline_ms);

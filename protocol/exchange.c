@@ -47,7 +47,7 @@ await_response(struct opb_lane *lane, uint32_t msgid, opb_serve_fn serve, void *
                uint64_t deadline_ms, struct opb_frame **response)
 {
     if (lane->is_prompt) {
-        opb_lane_linger(lane);
+        opb_stream_linger(lane);
     }
     for (;;) {
         struct opb_frame *frame;
@@ -77,7 +77,7 @@ await_response(struct opb_lane *lane, uint32_t msgid, opb_serve_fn serve, void *
         if (deadline_ms != OPB_FOREVER && opb_clock_ms() >= deadline_ms) {
             return OPB_LATE; /* a peer that never stops asking is late too */
         }
-        opb_lane_linger(lane); /* SDK calls often come in a row */
+        opb_stream_linger(lane); /* SDK calls often come in a row */
     }
 }
 

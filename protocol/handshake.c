@@ -119,7 +119,7 @@ opb_welcome_receive(struct opb_lane *lane, uint32_t *peer_version, uint64_t dead
     }
     status = take_welcome(lane, frame, peer_version);
     opb_frame_free(frame);
-    return status;
+    return status == OPB_OK ? opb_offer_take(lane, deadline_ms) : status;
 }
 
 /* A node's name ends up in logs and file names. */

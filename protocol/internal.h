@@ -16,6 +16,7 @@
 #include <msgpack.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #define OPB_MESSAGE_PARTS     (2u + OPB_MAX_SEGMENTS) /* header, envelope, segments */
@@ -70,7 +71,15 @@ struct opb_lane {
     int fd; /* owned, never changes */
     const struct opb_segment_memory *memory;
     bool is_trusted;
-    bool is_prompt; /* its answers come soon: linger before sleeping */
+    bool is_prompt;           /* its answers come soon: linger before sleeping */
+    unsigned lingers_to_skip; /* before the next one: the last ones were in vain */
+    unsigned lingers_skipped; /* how many that were */
+
+    struct opb_ring *ring;    /* owned; frames go through it, once both ends have agreed */
+    struct opb_ring *offered; /* owned; the peer has not said whether it takes it */
+    int offer_fd;             /* leaves with the next write; -1: none */
+    int taken_fd;             /* came with the welcome; -1: none */
+    bool is_ring_wanted;      /* one that comes is taken */
 
     _Atomic(enum opb_status) status; /* set by the owner, looked at by opb_lane_flush() */
     atomic_bool is_shut;
@@ -95,9 +104,38 @@ struct opb_lane {
 OPB_PRINTF(3, 4)
 enum opb_status opb_lane_fail_with(struct opb_lane *lane, enum opb_status status,
                                    const char *format, ...);
+
+/* stream.c: bytes, over the socket or through the ring. Reads at least one byte, at most
+ * capacity. is_bulk: the rest of something large, which is on its way. OPB_BAD_FRAME: the
+ * peer has broken the ring. */
+OPB_MUST_CHECK enum opb_status opb_stream_read(struct opb_lane *lane, void *out,
+                                               size_t capacity, bool is_bulk,
+                                               uint64_t deadline_ms, size_t *count);
+/* Writes all parts, which it changes. *written says how far it came. */
+OPB_MUST_CHECK enum opb_status opb_stream_write(struct opb_lane *lane, struct iovec *parts,
+                                                size_t part_count, uint64_t deadline_ms,
+                                                size_t *written);
+/* Writes what there is room for now, perhaps nothing. OPB_GONE: nobody will read it. */
+OPB_MUST_CHECK enum opb_status opb_stream_write_now(struct opb_lane *lane,
+                                                    const void *bytes, size_t byte_count,
+                                                    size_t *written);
 /* Looks for the next frame for some microseconds, so that one that is about to come finds
- * its reader awake. Reads nothing and reports nothing. */
-void opb_lane_linger(struct opb_lane *lane);
+ * its reader awake. Reads nothing and reports nothing. Where the last looks were in vain,
+ * it often does not look. */
+void opb_stream_linger(struct opb_lane *lane);
+/* False: there is something to read, or the peer is gone. */
+bool opb_stream_is_quiet(struct opb_lane *lane);
+
+/* offer.c: sendmsg() and recvmsg() with a descriptor for the ring. */
+ssize_t opb_offer_send(struct opb_lane *lane, struct msghdr *header, int flags);
+ssize_t opb_offer_receive(struct opb_lane *lane, void *out, size_t capacity, int flags);
+/* The opener has got its welcome: takes the memory that came with it, if any. */
+OPB_MUST_CHECK enum opb_status opb_offer_take(struct opb_lane *lane, uint64_t deadline_ms);
+/* The acceptor's first frame from a peer: true if all that it said is that it takes the
+ * memory. */
+bool opb_offer_settle(struct opb_lane *lane, struct opb_frame *frame);
+void opb_offer_end(struct opb_lane *lane);
+
 /* Waits for events (POLLIN, POLLOUT) until the deadline: OPB_OK, OPB_LATE, OPB_SYSTEM. */
 OPB_MUST_CHECK enum opb_status opb_lane_wait(struct opb_lane *lane, short events,
                                              uint64_t deadline_ms);

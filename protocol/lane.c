@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +68,8 @@ opb_lane_open(struct opb_lane **out, int *fd, const struct opb_segment_memory *m
     atomic_init(&lane->is_shut, false);
     atomic_init(&lane->queued_bytes, 0);
     lane->memory = memory;
+    lane->offer_fd = -1;
+    lane->taken_fd = -1;
     lane->fd = *fd;
     *fd = -1;
     *out = lane;
@@ -86,6 +87,7 @@ opb_lane_close(struct opb_lane *lane)
         return;
     }
     (void)close(lane->fd); /* nothing can be done about a failure */
+    opb_offer_end(lane);
     /* In a fork child another thread may have held the lock: then it just leaks. */
     (void)pthread_mutex_destroy(&lane->send_lock);
     free(lane->queue);
@@ -160,29 +162,6 @@ opb_lane_shutdown(struct opb_lane *lane)
     (void)shutdown(lane->fd, SHUT_RDWR); /* fails only if the peer has gone already */
 }
 
-enum opb_status
-opb_lane_wait(struct opb_lane *lane, short events, uint64_t deadline_ms)
-{
-    struct pollfd item = {.fd = lane->fd, .events = events};
-
-    for (;;) {
-        int count = poll(&item, 1, opb_deadline_poll(deadline_ms));
-
-        if (count > 0) {
-            return OPB_OK;
-        }
-        if (count == 0) {
-            if (opb_clock_ms() >= deadline_ms) {
-                return OPB_LATE;
-            }
-            continue; /* a deadline further away than poll() can count */
-        }
-        if (errno != EINTR) {
-            return OPB_SYSTEM;
-        }
-    }
-}
-
 static void
 set_queue(struct opb_lane *lane, size_t start, size_t end)
 {
@@ -194,56 +173,6 @@ set_queue(struct opb_lane *lane, size_t start, size_t end)
     atomic_store_explicit(&lane->queued_bytes, end - start, memory_order_release);
 }
 
-/* Forgets the first bytes of a list of parts. */
-static void
-advance(struct iovec **parts, size_t *part_count, size_t bytes)
-{
-    while (*part_count > 0 && bytes >= (*parts)->iov_len) {
-        bytes -= (*parts)->iov_len;
-        (*parts)++;
-        (*part_count)--;
-    }
-    if (*part_count > 0) {
-        (*parts)->iov_base = (uint8_t *)(*parts)->iov_base + bytes;
-        (*parts)->iov_len -= bytes;
-    }
-}
-
-/* Writes all parts. *written says how far it came. */
-static enum opb_status
-write_parts(struct opb_lane *lane, struct iovec *parts, size_t part_count,
-            uint64_t deadline_ms, size_t *written)
-{
-    int flags = MSG_NOSIGNAL | (deadline_ms == OPB_FOREVER ? 0 : MSG_DONTWAIT);
-
-    *written = 0;
-    while (part_count > 0) {
-        struct msghdr header = {.msg_iov = parts, .msg_iovlen = part_count};
-        ssize_t bytes = sendmsg(lane->fd, &header, flags);
-
-        if (bytes >= 0) {
-            *written += (size_t)bytes;
-            advance(&parts, &part_count, (size_t)bytes);
-            continue;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            enum opb_status status = opb_lane_wait(lane, POLLOUT, deadline_ms);
-
-            if (status != OPB_OK) {
-                return status;
-            }
-            continue;
-        }
-        if (errno == EPIPE || errno == ECONNRESET) {
-            return OPB_GONE;
-        }
-        if (errno != EINTR) {
-            return OPB_SYSTEM;
-        }
-    }
-    return OPB_OK;
-}
-
 static enum opb_status
 fail_write(struct opb_lane *lane, enum opb_status status)
 {
@@ -253,6 +182,9 @@ fail_write(struct opb_lane *lane, enum opb_status status)
                                       ? "the connection was shut down on this side"
                                       : "the peer closed the connection before it had read "
                                         "everything");
+    }
+    if (status == OPB_BAD_FRAME) {
+        return opb_lane_fail_with(lane, status, "the peer has broken the shared memory");
     }
     if (status == OPB_LATE) {
         return opb_lane_fail_with(
@@ -282,7 +214,7 @@ write_frame(struct opb_lane *lane, const struct iovec *frame, size_t frame_part_
     }
     memcpy(parts + part_count, frame, frame_part_count * sizeof(*frame));
     part_count += frame_part_count;
-    status = write_parts(lane, parts, part_count, deadline_ms, &written);
+    status = opb_stream_write(lane, parts, part_count, deadline_ms, &written);
     if (written >= queued) {
         set_queue(lane, 0, 0);
     }
@@ -412,19 +344,17 @@ static void
 flush_locked(struct opb_lane *lane)
 {
     while (lane->queue_end > lane->queue_start) {
-        ssize_t bytes =
-            send(lane->fd, lane->queue + lane->queue_start,
-                 lane->queue_end - lane->queue_start, MSG_NOSIGNAL | MSG_DONTWAIT);
+        size_t written;
 
-        if (bytes >= 0) {
-            set_queue(lane, lane->queue_start + (size_t)bytes, lane->queue_end);
-        }
-        else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        if (opb_stream_write_now(lane, lane->queue + lane->queue_start,
+                                 lane->queue_end - lane->queue_start, &written) != OPB_OK) {
+            set_queue(lane, 0, 0); /* nobody will read them; the owner learns it next */
             return;
         }
-        else if (errno != EINTR) {
-            set_queue(lane, 0, 0); /* nobody will read them; the owner learns it next */
+        if (written == 0) {
+            return;
         }
+        set_queue(lane, lane->queue_start + written, lane->queue_end);
     }
 }
 

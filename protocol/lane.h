@@ -35,6 +35,16 @@ void opb_lane_trust(struct opb_lane *lane);
  * microseconds before it sleeps. Owner only. */
 void opb_lane_expect_prompt(struct opb_lane *lane);
 
+/* The two ends of a lane on one machine can share memory, in which frames need no system
+ * call. Acceptor: offers some with the welcome. Opener: takes it, if it is offered. Where
+ * one of them does not, or the socket passes no descriptors, frames go over the socket. */
+void opb_lane_offer_memory(struct opb_lane *lane);
+void opb_lane_want_memory(struct opb_lane *lane);
+bool opb_lane_has_memory(const struct opb_lane *lane); /* owner only */
+/* In the child of a fork: the lane is the parent's, and this copy can do no harm any more.
+ * The descriptor is the caller's matter. */
+void opb_lane_orphan(struct opb_lane *lane);
+
 /* Writes the frame, after the posts that were waiting before it, in one writev
  * where it fits. The message is the caller's to reuse on every outcome. OPB_LATE fails
  * the lane only if a part of the frame is out; an incomplete message, and a response

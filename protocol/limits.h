@@ -20,6 +20,8 @@
 #define OPB_SECRET_BYTES       32u           /* attach secret */
 #define OPB_SEGMENT_EXT_TYPE   1             /* msgpack ext: u32 big-endian segment index */
 #define OPB_NODE_NAME_BYTES    64u           /* longest node name */
+#define OPB_RING_BYTES         (128u * 1024u) /* of each direction of a lane in memory */
+#define OPB_RING_METHOD        0xffffffffu    /* of the notification that accepts one */
 
 #define OPB_FOREVER UINT64_MAX /* deadline_ms: no deadline */
 

@@ -13,64 +13,10 @@
 #include "protocol/internal.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 
 #define LARGE_RECV_BYTES ((size_t)1 << 30) /* recv() takes no more than 2 GiB at a time */
-
-/* Longer than a script takes from one SDK call to the next and than most SDK calls take,
- * about as long as a sleeping thread takes to be woken on another core. */
-#define LINGER_NS 50000
-
-static int64_t
-elapsed_ns(const struct timespec *begin, const struct timespec *end)
-{
-    return (int64_t)(end->tv_sec - begin->tv_sec) * 1000000000 + end->tv_nsec -
-           begin->tv_nsec;
-}
-
-/* At least one byte, at most capacity. */
-static enum opb_status
-receive_some(struct opb_lane *lane, uint8_t *out, size_t capacity, int flags,
-             uint64_t deadline_ms, size_t *count)
-{
-    if (deadline_ms != OPB_FOREVER) {
-        flags = MSG_DONTWAIT;
-    }
-    for (;;) {
-        enum opb_status status = OPB_OK;
-        ssize_t bytes;
-
-        if (deadline_ms != OPB_FOREVER) {
-            status = opb_lane_wait(lane, POLLIN, deadline_ms);
-        }
-        if (status != OPB_OK) {
-            return status;
-        }
-        bytes = recv(lane->fd, out, capacity, flags);
-        if (bytes > 0) {
-            *count = (size_t)bytes;
-            return OPB_OK;
-        }
-        if (bytes == 0 || errno == ECONNRESET) {
-            return OPB_GONE;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            /* Someone has made the socket non-blocking (an event loop does). */
-            status = opb_lane_wait(lane, POLLIN, deadline_ms);
-            if (status != OPB_OK) {
-                return status;
-            }
-        }
-        else if (errno != EINTR) {
-            return OPB_SYSTEM;
-        }
-    }
-}
 
 static enum opb_status
 fail_read(struct opb_lane *lane, enum opb_status status, bool is_inside)
@@ -119,8 +65,9 @@ fill(struct opb_lane *lane, size_t need, uint64_t deadline_ms)
             lane->in_end -= lane->in_start;
             lane->in_start = 0;
         }
-        status = receive_some(lane, lane->in + lane->in_end,
-                              sizeof(lane->in) - lane->in_end, 0, deadline_ms, &count);
+        status =
+            opb_stream_read(lane, lane->in + lane->in_end, sizeof(lane->in) - lane->in_end,
+                            false, deadline_ms, &count);
         if (status != OPB_OK) {
             return status;
         }
@@ -143,9 +90,9 @@ take_bytes(struct opb_lane *lane, uint8_t *out, size_t bytes, uint64_t deadline_
         enum opb_status status;
         size_t more;
 
-        status = receive_some(lane, out + count,
-                              left < LARGE_RECV_BYTES ? left : LARGE_RECV_BYTES,
-                              MSG_WAITALL, deadline_ms, &more);
+        status = opb_stream_read(lane, out + count,
+                                 left < LARGE_RECV_BYTES ? left : LARGE_RECV_BYTES, true,
+                                 deadline_ms, &more);
         if (status != OPB_OK) {
             return status;
         }
@@ -260,17 +207,13 @@ free_envelope:
     return status;
 }
 
-enum opb_status
-opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms)
+static enum opb_status
+receive_frame(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms)
 {
-    enum opb_status status = opb_lane_status(lane);
+    enum opb_status status;
     struct head head;
     size_t whole_bytes;
 
-    *out = NULL;
-    if (status != OPB_OK) {
-        return status;
-    }
     status = decode_head(lane, &head, deadline_ms);
     if (status == OPB_OK) {
         whole_bytes = head.head_bytes + head.header.envelope_bytes;
@@ -291,35 +234,27 @@ opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadlin
     return OPB_OK;
 }
 
-void
-opb_lane_linger(struct opb_lane *lane)
+enum opb_status
+opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms)
 {
-    struct timespec begin;
-    struct timespec now;
-    uint8_t byte;
+    enum opb_status status = opb_lane_status(lane);
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &begin); /* cannot fail for this clock */
-    now = begin;
-    while (lane->in_start == lane->in_end && elapsed_ns(&begin, &now) < LINGER_NS) {
-        if (recv(lane->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN) {
-            return; /* there is something; the next receive says what */
-        }
-        (void)sched_yield(); /* the peer may be waiting for this very core */
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    *out = NULL;
+    if (status != OPB_OK) {
+        return status;
     }
+    status = receive_frame(lane, out, deadline_ms);
+    if (status == OPB_OK && opb_offer_settle(lane, *out)) {
+        opb_frame_free(*out);
+        *out = NULL;
+        status = receive_frame(lane, out, deadline_ms);
+    }
+    return status;
 }
 
 bool
 opb_lane_is_stale(struct opb_lane *lane)
 {
-    uint8_t byte;
-    ssize_t count;
-
-    if (opb_lane_status(lane) != OPB_OK || lane->in_start != lane->in_end) {
-        return true;
-    }
-    do {
-        count = recv(lane->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    } while (count < 0 && errno == EINTR);
-    return count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+    return opb_lane_status(lane) != OPB_OK || lane->in_start != lane->in_end ||
+           !opb_stream_is_quiet(lane);
 }

@@ -2,9 +2,12 @@
 /* tests/fuzz/fuzz_lane.c - any byte stream from the peer of a lane
  *
  * First byte: bit 0, the lane is trusted; bit 1, a request is waiting for its answer and
- * serves what comes. The rest is what the peer sends before it leaves.
+ * serves what comes; bit 2, it comes through memory that both share. The rest is what the
+ * peer sends before it leaves.
  */
+#include "protocol/internal.h"
 #include "protocol/lane.h"
+#include "protocol/ring.h"
 #include "protocol/sockets.h"
 
 #include <stdlib.h>
@@ -75,6 +78,31 @@ read_stream(struct opb_lane *lane, bool with_exchange)
     opb_message_free(answer);
 }
 
+/* Makes the lane read from memory, in which the peer has written. */
+static void
+write_memory(struct opb_lane *lane, const uint8_t *data, size_t size)
+{
+    struct opb_ring *peer;
+    size_t total = 0;
+    int fd;
+
+    if (opb_ring_create(&lane->ring, &fd) != OPB_OK || opb_ring_map(&peer, &fd) != OPB_OK) {
+        abort();
+    }
+    while (total < size) {
+        const struct iovec rest = {.iov_base = (void *)(uintptr_t)(data + total),
+                                   .iov_len = size - total};
+        bool is_awaited;
+        size_t count;
+
+        if (opb_ring_write(peer, &rest, 1, &count, &is_awaited) != OPB_OK || count == 0) {
+            abort();
+        }
+        total += count;
+    }
+    opb_ring_free(peer);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -91,9 +119,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if ((data[0] & 1u) != 0) {
         opb_lane_trust(lane);
     }
-    if (send(fds[1], data + 1, size - 1, MSG_NOSIGNAL | MSG_DONTWAIT) !=
-            (ssize_t)(size - 1) ||
-        shutdown(fds[1], SHUT_WR) != 0) {
+    if ((data[0] & 4u) != 0) {
+        write_memory(lane, data + 1, size - 1);
+    }
+    else if (send(fds[1], data + 1, size - 1, MSG_NOSIGNAL | MSG_DONTWAIT) !=
+             (ssize_t)(size - 1)) {
+        abort();
+    }
+    if (shutdown(fds[1], SHUT_WR) != 0) {
         abort();
     }
     read_stream(lane, (data[0] & 2u) != 0);

@@ -237,6 +237,8 @@ class OrthancServer:
             python = dict(python or {})
             python.setdefault('Worker', ours_worker())
             python.setdefault('RuntimeDirectory', self.runtime)
+            if os.environ.get('OPB_TEST_LANES') == 'socket':
+                python.setdefault('SharedMemory', False)
             python = {key: item for key, item in python.items() if item is not None}
         if python is not None:
             value['Python'] = python

@@ -6,6 +6,7 @@
  */
 #include "tests/unit/support.h"
 
+#include "protocol/handshake.h"
 #include "protocol/sockets.h"
 
 #include <ctype.h>
@@ -204,6 +205,23 @@ opb_make_pair(int fds[2])
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 }
 
+/* As the ends of a lane do in their handshake. */
+static void
+share_memory(struct opb_lane *opener, struct opb_lane *acceptor)
+{
+    struct opb_frame *none;
+    uint32_t version;
+
+    opb_lane_want_memory(opener);
+    opb_lane_offer_memory(acceptor);
+    assert_int_equal(opb_welcome_send(acceptor, OPB_FOREVER), OPB_OK);
+    assert_int_equal(opb_welcome_receive(opener, &version, opb_deadline_ms(5000)), OPB_OK);
+    assert_true(opb_lane_has_memory(opener));
+    assert_false(opb_lane_has_memory(acceptor)); /* it has not read that yet */
+    assert_int_equal(opb_lane_receive(acceptor, &none, opb_clock_ms()), OPB_LATE);
+    assert_true(opb_lane_has_memory(acceptor));
+}
+
 void
 opb_make_lanes(struct opb_lane **a, struct opb_lane **b)
 {
@@ -214,6 +232,9 @@ opb_make_lanes(struct opb_lane **a, struct opb_lane **b)
     assert_int_equal(opb_lane_open(b, &fds[1], &opb_segment_malloc), OPB_OK);
     opb_lane_trust(*a);
     opb_lane_trust(*b);
+    if (getenv("OPB_TEST_MEMORY") != NULL) {
+        share_memory(*a, *b);
+    }
 }
 
 struct opb_thread {

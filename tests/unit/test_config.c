@@ -45,6 +45,7 @@ an_empty_configuration_has_the_defaults(void **state)
     assert_null(config->pool);
     assert_false(config->verbose);
     assert_false(config->late_routes);
+    assert_true(config->shared_memory);
     assert_int_equal(config->queue_timeout_ms, 10000);
     assert_int_equal(config->start_timeout_ms, 60000);
     assert_int_equal(config->stop_timeout_ms, 30000);
@@ -61,7 +62,8 @@ every_key_is_read(void **state)
 {
     struct opb_config *config = parse(
         "{\"Python\": {\"Path\": \"a.py\", \"Verbose\": true, \"DisplayMemoryUsage\": true,"
-        "\"AllowThreads\": true, \"LateRoutes\": true, \"Worker\": \"/w\", \"Workers\": 1,"
+        "\"AllowThreads\": true, \"LateRoutes\": true, "
+        "\"SharedMemory\": false, \"Worker\": \"/w\", \"Workers\": 1,"
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
         "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"MaxRestarts\": 0,"
         "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
@@ -75,6 +77,7 @@ every_key_is_read(void **state)
     assert_true(config->memory_usage);
     assert_true(config->allow_threads);
     assert_true(config->late_routes);
+    assert_false(config->shared_memory);
     assert_string_equal(config->worker, "/w");
     assert_string_equal(config->runtime_dir, "/r");
     assert_string_equal(config->pool, "/p");

@@ -334,6 +334,20 @@ a_late_frame_of_which_nothing_was_written_can_be_sent_again(void **state)
     assert_memory_equal(bytes + 13, "\0\0\0\x05\0\0\0\0\x93\x02\x02\x91\x02", 13);
 }
 
+/* The message cannot be sent; in memory it can, and who waits for an answer learns it. */
+static void
+assert_gone(struct fixture *fixture)
+{
+    enum opb_status status = opb_lane_send(fixture->a, fixture->message, OPB_FOREVER);
+    struct opb_frame *frame;
+
+    if (opb_lane_has_memory(fixture->a)) {
+        assert_int_equal(status, OPB_OK);
+        status = opb_lane_receive(fixture->a, &frame, OPB_FOREVER);
+    }
+    assert_int_equal(status, OPB_GONE);
+}
+
 static void
 writing_to_a_closed_peer_says_gone_and_raises_no_signal(void **state)
 {
@@ -342,7 +356,7 @@ writing_to_a_closed_peer_says_gone_and_raises_no_signal(void **state)
     opb_lane_close(fixture->b);
     fixture->b = NULL;
     opb_begin_number(fixture->message, 1, 1);
-    assert_int_equal(opb_lane_send(fixture->a, fixture->message, OPB_FOREVER), OPB_GONE);
+    assert_gone(fixture);
     assert_int_equal(opb_lane_status(fixture->a), OPB_GONE);
     assert_string_not_equal(opb_lane_failure(fixture->a), "");
 }
@@ -358,7 +372,7 @@ posts_to_a_closed_peer_are_dropped_by_a_flush_and_the_owner_learns_it(void **sta
     fixture->b = NULL;
     opb_lane_flush(fixture->a);
     assert_false(opb_lane_has_posts(fixture->a));
-    assert_int_equal(opb_lane_send(fixture->a, fixture->message, OPB_FOREVER), OPB_GONE);
+    assert_gone(fixture);
 }
 
 struct shutter {

@@ -71,6 +71,8 @@ the_page_gives_the_limits(void **state)
     assert_says(page, "`secret` the ", OPB_SECRET_BYTES, " bytes");
     assert_says(page, "ext value of type ", OPB_SEGMENT_EXT_TYPE, " ");
     assert_says(page, "node's name (", OPB_NODE_NAME_BYTES, " bytes at most");
+    assert_says(page, "then ", OPB_RING_BYTES, " bytes from the acceptor");
+    assert_says(page, "notification of method ", OPB_RING_METHOD, " ");
     assert_non_null(strstr(page, "magic is `" OPB_PROTOCOL_MAGIC "`"));
 }
 

@@ -65,8 +65,10 @@ static void
 serve_lane(struct opb_lane *lane)
 {
     struct python_state python = {.thread = NULL};
-    enum opb_status status = opb_welcome_send(lane, opb_deadline_ms(OPB_HOST_WELCOME_MS));
+    enum opb_status status;
 
+    opb_lane_offer_memory(lane);
+    status = opb_welcome_send(lane, opb_deadline_ms(OPB_HOST_WELCOME_MS));
     if (status == OPB_OK) {
         opb_lane_trust(lane);
     }

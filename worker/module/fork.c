@@ -58,6 +58,7 @@ cut_off(struct opb_lane *lane, int null_fd)
     if (fd < 0) {
         return;
     }
+    opb_lane_orphan(lane);
     if (null_fd < 0 || dup3(null_fd, fd, O_CLOEXEC) < 0) {
         (void)close(fd);
     }

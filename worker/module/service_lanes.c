@@ -85,6 +85,7 @@ shake_hands(const struct opb_node_info *info, struct opb_lane *lane, uint64_t de
 
     (void)snprintf(hello.node, sizeof(hello.node), "%s", info->node); /* checked by Load */
     memcpy(hello.secret, info->secret, sizeof(hello.secret));
+    opb_lane_want_memory(lane);
     status = opb_hello_send(lane, &hello, deadline_ms);
     explicit_bzero(hello.secret, sizeof(hello.secret));
     return status == OPB_OK ? opb_welcome_receive(lane, &peer_version, deadline_ms)
