@@ -391,11 +391,13 @@ run_in_session(void *argument)
     opb_lane_release(&session, &job->lane);
 }
 
+/* Whether calls can be nested in it. A child process has no callbacks: what Orthanc wants
+ * while it serves one goes to a host, as if the thread were in nothing. */
 static bool
 is_usable(const struct level *level)
 {
-    return level != NULL && opb_lane_status(level->lane) == OPB_OK &&
-           !opb_session_is_dead(level->session);
+    return level != NULL && !opb_session_is_child(level->session) &&
+           opb_lane_status(level->lane) == OPB_OK && !opb_session_is_dead(level->session);
 }
 
 enum opb_outcome
@@ -493,6 +495,12 @@ opb_call_run_on(struct opb_session *session, struct opb_lane *lane,
     return job.outcome;
 }
 
+static const char *
+process_name(const struct opb_session *session)
+{
+    return opb_session_is_child(session) ? "child process" : "host";
+}
+
 struct service {
     struct opb_session *session;
     struct opb_lane *lane;
@@ -530,11 +538,11 @@ serve_lane(void *argument)
     innermost = level.outer;
     opb_session_message_back(service->session, server.message);
     if (status != OPB_GONE) {
-        opb_log_error("A service lane of the host (pid %ld) is closed: %s",
-                      (long)opb_session_pid(service->session),
-                      opb_lane_failure(service->lane)[0] != '\0'
-                          ? opb_lane_failure(service->lane)
-                          : opb_status_text(status));
+        opb_log_error(
+            "A service lane of the %s (pid %ld) is closed: %s",
+            process_name(service->session), (long)opb_session_pid(service->session),
+            opb_lane_failure(service->lane)[0] != '\0' ? opb_lane_failure(service->lane)
+                                                       : opb_status_text(status));
     }
 }
 
@@ -545,8 +553,8 @@ opb_call_serve_service_lane(struct opb_session *session, struct opb_lane *lane)
 
     if (opb_stack_run(serve_lane, &service) != OPB_OK) {
         opb_log_error(
-            "A service lane of the host (pid %ld) is closed: there is no memory for "
+            "A service lane of the %s (pid %ld) is closed: there is no memory for "
             "its stack",
-            (long)opb_session_pid(session));
+            process_name(session), (long)opb_session_pid(session));
     }
 }

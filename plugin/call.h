@@ -63,7 +63,7 @@ enum opb_outcome opb_call_run_on(struct opb_session *session, struct opb_lane *l
                                  uint64_t deadline_ms, char *text, size_t text_capacity);
 
 /* Serves a service lane until the peer or the session ends. The calling thread's nested
- * callbacks go down this lane. */
+ * callbacks go down this lane; those of a child process take a call lane to a host. */
 void opb_call_serve_service_lane(struct opb_session *session, struct opb_lane *lane);
 
 /* How many of our callbacks the calling thread is inside of. */

@@ -50,6 +50,11 @@ opb_custom__Register(struct opb_invocation *inv)
         opb_give_fault(inv, OPB_FAULT_RUNTIME, 0, "This host is no longer in use");
         return;
     }
+    if (opb_session_is_child(session)) {
+        opb_give_fault(inv, OPB_FAULT_RUNTIME, 0,
+                       "A child process of a host serves no callbacks");
+        return;
+    }
     if (opb_routes_add(opb_session_node(session)->routes, session, kind, pattern, index,
                        &fault, text, sizeof(text)) != OPB_OK) {
         opb_give_fault(inv, fault, 0, text);

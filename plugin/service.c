@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/service.c - the node's own socket, and the threads that serve it
  *
- * Here:      listening, who may connect, one thread for each service lane, their end.
+ * Here:      listening, who may connect, one thread for each service lane, their end; which
+ *            lanes are of one child process, and so have its objects in common.
  * Elsewhere: the SDK calls (call.c), when to listen (supervise.c).
  *
  * The lock guards slots and the list of allowed sessions. node->lock may be taken under it,
@@ -11,6 +12,7 @@
 
 #include "plugin/call.h"
 #include "plugin/log.h"
+#include "plugin/spawn.h"
 #include "plugin/threads.h"
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
@@ -29,7 +31,9 @@
 
 struct slot {
     struct opb_services *services;
-    struct opb_lane *lane; /* the thread's; NULL once it closes it */
+    struct opb_lane *lane;     /* the thread's; NULL once it closes it */
+    struct opb_session *child; /* the thread's, if a child process is at the other end */
+    struct opb_session *host;  /* whose child; only compared */
     pthread_t thread;
     bool is_used;
     bool is_done; /* the thread touches nothing any more: join it */
@@ -173,10 +177,10 @@ is_for_us(struct opb_node *node, const struct opb_hello *hello)
     return is_same && opb_secret_equal(hello->secret, node->secret, OPB_SECRET_BYTES);
 }
 
-/* NULL, and the reason to refuse. */
+/* NULL, and the reason to refuse. *is_child: the peer is a child process of that host. */
 static struct opb_session *
-check_hello(struct opb_services *services, struct opb_frame *frame, char *reason,
-            size_t capacity)
+check_hello(struct opb_services *services, struct opb_frame *frame, bool *is_child,
+            char *reason, size_t capacity)
 {
     struct opb_session *session;
     struct opb_hello hello;
@@ -191,7 +195,8 @@ check_hello(struct opb_services *services, struct opb_frame *frame, char *reason
             hello.version, OPB_PROTOCOL_VERSION);
         return NULL;
     }
-    if (status != OPB_OK || hello.kind != OPB_CONNECTION_SERVICE) {
+    if (status != OPB_OK ||
+        (hello.kind != OPB_CONNECTION_SERVICE && hello.kind != OPB_CONNECTION_CHILD)) {
         (void)snprintf(reason, capacity, "only service lanes connect to a node's socket");
         return NULL;
     }
@@ -199,8 +204,15 @@ check_hello(struct opb_services *services, struct opb_frame *frame, char *reason
         (void)snprintf(reason, capacity, "wrong node or wrong secret");
         return NULL;
     }
+    *is_child = hello.kind == OPB_CONNECTION_CHILD;
     session = find_session(services, &hello);
-    if (session == NULL) {
+    if (session == NULL && *is_child) {
+        (void)snprintf(reason, capacity,
+                       "the host that started this process (number %u) has ended, and with "
+                       "it the access of its child processes",
+                       hello.host);
+    }
+    else if (session == NULL) {
         (void)snprintf(reason, capacity, "host %u is none that this node has now",
                        hello.host);
     }
@@ -208,9 +220,99 @@ check_hello(struct opb_services *services, struct opb_frame *frame, char *reason
     return session;
 }
 
+/* The session of a child process that has other lanes, with a reference; or NULL. */
+static struct opb_session *
+find_child(struct opb_services *services, const struct opb_session *host, pid_t pid,
+           size_t *lane_count)
+{
+    struct opb_session *found = NULL;
+
+    *lane_count = 0;
+    for (size_t i = 0; i < OPB_MAX_SERVICE_LANES; i++) {
+        const struct slot *slot = &services->slots[i];
+
+        *lane_count += slot->child != NULL ? 1u : 0u;
+        /* a process of another container has the number 0, as others may have */
+        if (slot->child != NULL && found == NULL && slot->host == host && pid > 0 &&
+            opb_session_pid(slot->child) == pid) {
+            found = opb_session_ref(slot->child);
+        }
+    }
+    return found;
+}
+
+/* Makes the slot one of the child process. False, and the reason to refuse. */
+static bool
+admit_child(struct opb_services *services, struct slot *slot, struct opb_session *host,
+            pid_t pid, char *reason, size_t capacity)
+{
+    struct opb_session *child = NULL;
+    size_t lane_count;
+
+    if (opb_process_kinship(opb_session_pid(host), pid) == OPB_KINSHIP_NONE) {
+        (void)snprintf(reason, capacity,
+                       "process %ld does not descend from the host (pid %ld), as its child "
+                       "processes do",
+                       (long)pid, (long)opb_session_pid(host));
+        return false;
+    }
+    pthread_mutex_lock(&services->lock);
+    child = find_child(services, host, pid, &lane_count);
+    if (lane_count >= OPB_MAX_CHILD_LANES) {
+        (void)snprintf(reason, capacity,
+                       "the child processes of the script have %u connections to Orthanc, "
+                       "which is the most at the same time",
+                       OPB_MAX_CHILD_LANES);
+    }
+    else if (child == NULL && opb_session_new_child(&child, host, pid) != OPB_OK) {
+        (void)snprintf(reason, capacity, "Orthanc is out of memory");
+    }
+    else {
+        slot->child = child; /* the thread's reference */
+        slot->host = host;
+        child = NULL;
+    }
+    pthread_mutex_unlock(&services->lock);
+    if (slot->child == NULL) {
+        opb_session_unref(child);
+        return false;
+    }
+    return true;
+}
+
+static void
+dismiss_child(struct opb_services *services, struct slot *slot)
+{
+    struct opb_session *child;
+
+    pthread_mutex_lock(&services->lock);
+    child = slot->child;
+    slot->child = NULL;
+    slot->host = NULL;
+    pthread_mutex_unlock(&services->lock);
+    opb_session_unref(child); /* the last one frees its objects */
+}
+
+/* The session of the hello, which may be answered; NULL, and the reason. */
+static struct opb_session *
+admit(struct opb_services *services, struct slot *slot, struct opb_frame *frame, pid_t pid,
+      char *reason, size_t capacity)
+{
+    struct opb_session *session;
+    bool is_child = false;
+
+    session = check_hello(services, frame, &is_child, reason, capacity);
+    if (session != NULL && is_child &&
+        !admit_child(services, slot, session, pid, reason, capacity)) {
+        opb_session_unref(session);
+        session = NULL;
+    }
+    return session;
+}
+
 /* A session with a reference; NULL if the connection is refused. */
 static struct opb_session *
-shake_hands(struct opb_services *services, struct opb_lane *lane)
+shake_hands(struct opb_services *services, struct slot *slot, struct opb_lane *lane)
 {
     uint64_t deadline_ms = opb_deadline_ms(HANDSHAKE_MS);
     struct opb_session *session;
@@ -232,7 +334,7 @@ shake_hands(struct opb_services *services, struct opb_lane *lane)
                      (long)peer.pid, opb_lane_failure(lane));
         return NULL;
     }
-    session = check_hello(services, frame, reason, sizeof(reason));
+    session = admit(services, slot, frame, peer.pid, reason, sizeof(reason));
     opb_frame_free(frame);
     if (session == NULL) {
         opb_log_warning("Process %ld was refused a service lane: %s", (long)peer.pid,
@@ -261,13 +363,14 @@ run_lane(void *argument)
     struct opb_session *session;
 
     opb_call_mark_own_thread();
-    session = shake_hands(services, lane);
+    session = shake_hands(services, slot, lane);
     if (session != NULL) {
         opb_session_adopt(session, lane);
-        opb_call_serve_service_lane(session, lane);
+        opb_call_serve_service_lane(slot->child != NULL ? slot->child : session, lane);
         opb_session_forget(session, lane);
         opb_session_unref(session);
     }
+    dismiss_child(services, slot);
     pthread_mutex_lock(&services->lock);
     slot->lane = NULL;
     pthread_mutex_unlock(&services->lock);
@@ -328,7 +431,9 @@ begin_lane(struct opb_services *services, int fd)
     struct opb_lane *lane;
 
     if (slot == NULL) {
-        complain(services, "too many threads of the script are inside SDK calls");
+        complain(services,
+                 "too many threads of the script, and child processes, are inside "
+                 "SDK calls");
         goto close_fd;
     }
     if (opb_lane_open(&lane, &fd, &opb_segment_malloc) != OPB_OK) {

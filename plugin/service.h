@@ -7,7 +7,9 @@
 
 #include "session.h"
 
-#define OPB_MAX_SERVICE_LANES 64u
+#define OPB_MAX_HOST_LANES    64u  /* what the threads of one host use at most */
+#define OPB_MAX_CHILD_LANES   128u /* of all child processes */
+#define OPB_MAX_SERVICE_LANES (OPB_MAX_HOST_LANES + OPB_MAX_CHILD_LANES)
 
 /* Listens on path (mode 0600). */
 OPB_MUST_CHECK enum opb_status opb_services_open(struct opb_services **out,
@@ -20,7 +22,8 @@ OPB_MUST_CHECK enum opb_status opb_services_move(struct opb_services *services,
  * done by the new thread, within a deadline. False: none can be accepted now, for want of
  * descriptors or memory; try again a little later. */
 bool opb_services_accept(struct opb_services *services);
-/* Which hosts may connect: sessions that are loading or active. */
+/* Which hosts may connect, and their child processes: sessions that are loading or
+ * active. */
 void opb_services_allow(struct opb_services *services, struct opb_session *session);
 void opb_services_disallow(struct opb_services *services, struct opb_session *session);
 /* Stops listening, shuts every service lane down, joins the threads. NULL is fine. */

@@ -40,6 +40,7 @@ struct opb_session {
     struct opb_node *node;
     uint32_t host;
     pid_t pid;
+    bool is_child;
     struct opb_handles *handles;
     uint32_t reference_count;
     enum session_state state;
@@ -78,6 +79,23 @@ opb_session_new(struct opb_session **out, struct opb_node *node, uint32_t host, 
     session->reference_count = 1;
     *out = session;
     return OPB_OK;
+}
+
+enum opb_status
+opb_session_new_child(struct opb_session **out, const struct opb_session *host, pid_t pid)
+{
+    enum opb_status status = opb_session_new(out, host->node, host->host, pid);
+
+    if (status == OPB_OK) {
+        (*out)->is_child = true;
+    }
+    return status;
+}
+
+bool
+opb_session_is_child(const struct opb_session *session)
+{
+    return session->is_child;
 }
 
 struct opb_session *

@@ -7,6 +7,9 @@
  *
  * Counted references: a call and each service thread hold one. When the last is gone
  * the owned objects of the host are freed in Orthanc.
+ *
+ * A child process of a host has a session of its own, for its objects only: it has no
+ * state and takes no calls. Its lanes are known to the host's session, and end with it.
  */
 #ifndef OPB_SESSION_H
 #define OPB_SESSION_H
@@ -26,6 +29,11 @@ struct opb_handles;
 /* Gives a session with one reference, in state "loading". */
 OPB_MUST_CHECK enum opb_status
 opb_session_new(struct opb_session **out, struct opb_node *node, uint32_t host, pid_t pid);
+/* Gives the session of a child process of that host, with one reference. Its service
+ * threads hold the references; the last one frees the child's objects. */
+OPB_MUST_CHECK enum opb_status
+opb_session_new_child(struct opb_session **out, const struct opb_session *host, pid_t pid);
+bool opb_session_is_child(const struct opb_session *session);
 struct opb_session *opb_session_ref(struct opb_session *session);
 void opb_session_unref(struct opb_session *session); /* NULL is fine */
 

@@ -91,12 +91,12 @@ parent_of(pid_t pid)
 }
 
 enum opb_kinship
-opb_daemon_kinship(const struct opb_daemon *daemon, pid_t pid)
+opb_process_kinship(pid_t ancestor, pid_t pid)
 {
     for (int i = 0; i < MAX_ANCESTORS; i++) {
         pid_t parent = parent_of(pid);
 
-        if (parent == daemon->pid) {
+        if (parent == ancestor) {
             return OPB_KINSHIP_OWN;
         }
         if (parent <= 1) {
@@ -105,6 +105,12 @@ opb_daemon_kinship(const struct opb_daemon *daemon, pid_t pid)
         pid = parent;
     }
     return OPB_KINSHIP_NONE;
+}
+
+enum opb_kinship
+opb_daemon_kinship(const struct opb_daemon *daemon, pid_t pid)
+{
+    return opb_process_kinship(daemon->pid, pid);
 }
 
 static bool

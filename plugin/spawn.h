@@ -39,6 +39,8 @@ bool opb_daemon_wait_end(struct opb_daemon *daemon, uint64_t timeout_ms);
  * or the system hides it. */
 enum opb_kinship { OPB_KINSHIP_OWN, OPB_KINSHIP_UNKNOWN, OPB_KINSHIP_NONE };
 enum opb_kinship opb_daemon_kinship(const struct opb_daemon *daemon, pid_t pid);
+/* The same of any process. Any thread. */
+enum opb_kinship opb_process_kinship(pid_t ancestor, pid_t pid);
 
 pid_t opb_daemon_pid(const struct opb_daemon *daemon);
 /* For poll: readable once the daemon has ended; -1 if the kernel has none. */

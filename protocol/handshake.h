@@ -20,7 +20,8 @@ enum opb_connection_kind {
         1,                   /* node -> pool: attach, and news of hosts; secret all zero */
     OPB_CONNECTION_MAIN = 2, /* node -> host main thread: Load, Finalize */
     OPB_CONNECTION_CALL = 3, /* node -> host: a call lane */
-    OPB_CONNECTION_SERVICE = 4 /* host -> node: a service lane */
+    OPB_CONNECTION_SERVICE = 4, /* host -> node: a service lane */
+    OPB_CONNECTION_CHILD = 5    /* child process of a host -> node: a service lane */
 };
 
 struct opb_hello {

@@ -673,6 +673,66 @@ service_lane_runs_sdk_calls_and_their_callbacks(void **state)
 }
 
 static void
+callbacks_of_a_child_process_go_to_a_host(void **state)
+{
+    struct opb_message *message = opb_message_new();
+    struct opb_lane *lane = NULL;
+    struct service service;
+    struct opb_thread *thread;
+
+    memset(&nesting, 0, sizeof(nesting));
+    nesting.node = *state;
+    fake_on(_OrthancPluginService_RestApiDelete, call_without_end);
+    fake_host_start(*state, answer_raised);
+    assert_int_equal(
+        opb_session_new_child(&service.session, fake_host_activate(*state), 4712), OPB_OK);
+    assert_true(opb_session_is_child(service.session));
+    opb_make_lanes(&lane, &service.lane);
+    thread = opb_thread_start(serve_service_lane, &service);
+    opb_message_begin_request(message, fake_method("RestApiDelete"), 1);
+    opb_pack_cstr(message, "/instances");
+    assert_int_equal(fake_sdk_call(lane, message, NULL, NULL), OPB_OK);
+    assert_int_equal(nesting.deepest, 1);
+    assert_int_equal(fake_host_lanes(),
+                     1); /* a call lane, and nothing came down this one */
+    opb_lane_close(lane);
+    opb_thread_join(thread);
+    opb_session_unref(service.session);
+    opb_message_free(message);
+}
+
+static void
+child_process_cannot_register_callbacks(void **state)
+{
+    struct opb_message *message = opb_message_new();
+    struct opb_frame *response = NULL;
+    struct opb_lane *lane = NULL;
+    struct service service;
+    struct opb_thread *thread;
+    enum opb_fault fault;
+    const char *text;
+
+    fake_host_start(*state, fake_answer_nil);
+    assert_int_equal(
+        opb_session_new_child(&service.session, fake_host_activate(*state), 4712), OPB_OK);
+    opb_make_lanes(&lane, &service.lane);
+    thread = opb_thread_start(serve_service_lane, &service);
+    opb_message_begin_request(message, fake_method(OPB_FUNCTION_REGISTER), 3);
+    opb_pack_cstr(message, "Change");
+    opb_pack_nil(message);
+    opb_pack_uint(message, 0);
+    assert_int_equal(fake_sdk_call(lane, message, NULL, &response), OPB_OK);
+    assert_true(opb_frame_fault(response, &fault, NULL, &text));
+    assert_int_equal(fault, OPB_FAULT_RUNTIME);
+    assert_non_null(strstr(text, "child process"));
+    opb_frame_free(response);
+    opb_lane_close(lane);
+    opb_thread_join(thread);
+    opb_session_unref(service.session);
+    opb_message_free(message);
+}
+
+static void
 service_lane_ends_with_its_session(void **state)
 {
     struct opb_lane *lane = NULL;
@@ -716,6 +776,8 @@ main(void)
         CALL_TEST(endless_nesting_fails_the_innermost_call),
         CALL_TEST(threads_run_calls_at_the_same_time_on_lanes_they_share),
         CALL_TEST(service_lane_runs_sdk_calls_and_their_callbacks),
+        CALL_TEST(callbacks_of_a_child_process_go_to_a_host),
+        CALL_TEST(child_process_cannot_register_callbacks),
         CALL_TEST(service_lane_ends_with_its_session),
     };
 

@@ -2,6 +2,7 @@
 /* tests/unit/test_service.c - who gets a service lane, and how lanes end */
 #include "plugin_support.h"
 
+#include "plugin/handles.h"
 #include "plugin/service.h"
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
@@ -209,6 +210,182 @@ more_connections_than_threads_are_refused_and_later_ones_served(void **state)
     assert_int_equal(status, OPB_OK);
 }
 
+/* This process is a child of the "host", which is the parent of both. */
+static struct opb_hello
+hello_of_a_child(struct opb_session **host)
+{
+    struct opb_hello hello = right_hello();
+
+    assert_int_equal(opb_session_new(host, node, HOST, getppid()), OPB_OK);
+    opb_services_allow(services, *host);
+    hello.kind = OPB_CONNECTION_CHILD;
+    return hello;
+}
+
+static void
+forget_host(struct opb_session **host)
+{
+    opb_session_end(*host, "is no longer needed");
+    opb_services_disallow(services, *host);
+    opb_session_unref(*host);
+    *host = NULL;
+}
+
+static void
+child_process_of_an_allowed_host_is_welcome_until_that_ends(void **state)
+{
+    struct opb_session *host;
+    struct opb_hello hello = hello_of_a_child(&host);
+    struct opb_frame *frame;
+    struct opb_lane *lane;
+
+    (void)state;
+    assert_int_equal(greet(&hello, &lane), OPB_OK);
+    forget_host(&host);
+    assert_int_equal(opb_lane_receive(lane, &frame, opb_deadline_ms(PATIENCE_MS)),
+                     OPB_GONE);
+    opb_lane_close(lane);
+    assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
+    assert_true(fake_log_has("the host that started this process (number 5) has ended"));
+}
+
+static void
+process_that_is_no_child_of_the_host_is_refused(void **state)
+{
+    struct opb_hello hello = right_hello();
+    struct opb_session *own;
+    struct opb_lane *lane;
+
+    (void)state;
+    hello.kind = OPB_CONNECTION_CHILD;
+    opb_services_allow(services, session); /* pid 4711 */
+    assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
+    assert_true(fake_log_has("does not descend from the host (pid 4711)"));
+    opb_services_disallow(services, session);
+    assert_int_equal(opb_session_new(&own, node, HOST, getpid()), OPB_OK);
+    opb_services_allow(services, own); /* the host itself is no child of its own */
+    assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
+    forget_host(&own);
+}
+
+static void
+child_processes_have_a_limit_that_leaves_lanes_for_hosts(void **state)
+{
+    struct opb_lane *lanes[OPB_MAX_CHILD_LANES];
+    struct opb_session *host;
+    struct opb_hello hello = hello_of_a_child(&host);
+    struct opb_lane *lane;
+
+    (void)state;
+    for (size_t i = 0; i < OPB_MAX_CHILD_LANES; i++) {
+        assert_int_equal(greet(&hello, &lanes[i]), OPB_OK);
+    }
+    assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
+    assert_true(fake_log_has("have 128 connections to Orthanc, which is the most"));
+    hello.kind = OPB_CONNECTION_SERVICE;
+    assert_int_equal(greet(&hello, &lane), OPB_OK);
+    opb_lane_close(lane);
+    for (size_t i = 0; i < OPB_MAX_CHILD_LANES; i++) {
+        opb_lane_close(lanes[i]);
+    }
+    forget_host(&host);
+}
+
+static unsigned freed;
+
+static OrthancPluginErrorCode
+make_image(const void *params)
+{
+    const _OrthancPluginCreateImage *image = params;
+
+    *image->target = (OrthancPluginImage *)&freed;
+    return OrthancPluginErrorCode_Success;
+}
+
+static OrthancPluginErrorCode
+free_image(const void *params)
+{
+    (void)params;
+    freed++;
+    return OrthancPluginErrorCode_Success;
+}
+
+/* Asks for the width of an image, by its handle; gives the fault, or -1. */
+static int
+ask_width(struct opb_lane *lane, uint64_t handle)
+{
+    struct opb_message *message = opb_message_new();
+    struct opb_frame *response;
+    enum opb_fault fault = OPB_FAULT_ORTHANC;
+    bool is_fault;
+
+    opb_message_begin_request(message, fake_method("Image.GetImageWidth"), 1);
+    opb_pack_uint(message, handle);
+    assert_int_equal(fake_sdk_call(lane, message, NULL, &response), OPB_OK);
+    is_fault = opb_frame_fault(response, &fault, NULL, NULL);
+    opb_frame_free(response);
+    opb_message_free(message);
+    return is_fault ? (int)fault : -1;
+}
+
+static uint64_t
+create_image(struct opb_lane *lane)
+{
+    struct opb_message *message = opb_message_new();
+    struct opb_reader reader;
+    struct opb_frame *response;
+    uint64_t handle;
+
+    opb_message_begin_request(message, fake_method("CreateImage"), 3);
+    for (int i = 0; i < 3; i++) {
+        opb_pack_uint(message, 1);
+    }
+    assert_int_equal(fake_sdk_call(lane, message, NULL, &response), OPB_OK);
+    opb_frame_result(response, &reader);
+    handle = opb_read_uint(&reader, UINT64_MAX);
+    assert_int_equal(opb_reader_finish(&reader), OPB_OK);
+    opb_frame_free(response);
+    opb_message_free(message);
+    return handle;
+}
+
+static void
+objects_of_a_child_process_are_its_own_and_end_with_its_last_lane(void **state)
+{
+    struct opb_session *host;
+    struct opb_hello hello = hello_of_a_child(&host);
+    struct opb_lane *first;
+    struct opb_lane *second;
+    struct opb_lane *parent;
+    uint64_t handle;
+
+    (void)state;
+    freed = 0;
+    fake_on(_OrthancPluginService_CreateImage, make_image);
+    fake_on(_OrthancPluginService_FreeImage, free_image);
+    fake_on(_OrthancPluginService_GetImageWidth, free_image);
+    assert_int_equal(greet(&hello, &first), OPB_OK);
+    assert_int_equal(greet(&hello, &second), OPB_OK);
+    hello.kind = OPB_CONNECTION_SERVICE;
+    assert_int_equal(greet(&hello, &parent), OPB_OK);
+    handle = create_image(first);
+    assert_int_equal(ask_width(second, handle), -1);
+    assert_int_equal(ask_width(parent, handle), OPB_FAULT_INVALID_OBJECT);
+    assert_int_equal(ask_width(first, create_image(parent)), OPB_FAULT_INVALID_OBJECT);
+    freed = 0;
+    opb_lane_close(first);
+    assert_int_equal(ask_width(second, handle), -1);
+    freed = 0;
+    opb_lane_close(second);
+    for (int i = 0; i < 2000 && __atomic_load_n(&freed, __ATOMIC_SEQ_CST) == 0; i++) {
+        usleep(10000); /* its thread notices */
+    }
+    assert_int_equal(freed, 1);
+    assert_int_equal(opb_handles_count(opb_session_handles(host)), 1);
+    opb_lane_close(parent);
+    forget_host(&host);
+}
+
 static void
 the_socket_can_move(void **state)
 {
@@ -240,6 +417,10 @@ main(void)
         SERVICE_TEST(garbage_ends_the_connection),
         SERVICE_TEST(closing_wakes_connections_that_have_not_said_hello),
         SERVICE_TEST(more_connections_than_threads_are_refused_and_later_ones_served),
+        SERVICE_TEST(child_process_of_an_allowed_host_is_welcome_until_that_ends),
+        SERVICE_TEST(process_that_is_no_child_of_the_host_is_refused),
+        SERVICE_TEST(child_processes_have_a_limit_that_leaves_lanes_for_hosts),
+        SERVICE_TEST(objects_of_a_child_process_are_its_own_and_end_with_its_last_lane),
         SERVICE_TEST(the_socket_can_move),
     };
 
