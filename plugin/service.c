@@ -18,9 +18,11 @@
 #include "protocol/sockets.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HANDSHAKE_MS       5000u
@@ -44,6 +46,7 @@ struct opb_services {
     int listen_fd;
     char *path;
     uint64_t complained_ms; /* the supervisor thread's */
+    atomic_uint_least64_t refused_ms;
     pthread_mutex_t lock;
     struct opb_session *allowed[MAX_ALLOWED]; /* a reference each */
     struct slot slots[OPB_MAX_SERVICE_LANES];
@@ -241,6 +244,21 @@ find_child(struct opb_services *services, const struct opb_session *host, pid_t 
     return found;
 }
 
+/* Whether the pool's numbers of processes mean the same to us: not if it is in a container
+ * of its own. A process that hides this is none of which we could tell where it comes from.
+ */
+static bool
+has_our_numbers(pid_t pid)
+{
+    struct stat ours;
+    struct stat theirs;
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/ns/pid", (long)pid); /* fits */
+    return stat("/proc/self/ns/pid", &ours) == 0 && stat(path, &theirs) == 0 &&
+           ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+}
+
 /* Makes the slot one of the child process. False, and the reason to refuse. */
 static bool
 admit_child(struct opb_services *services, struct slot *slot, struct opb_session *host,
@@ -249,7 +267,8 @@ admit_child(struct opb_services *services, struct slot *slot, struct opb_session
     struct opb_session *child = NULL;
     size_t lane_count;
 
-    if (opb_process_kinship(opb_session_pid(host), pid) == OPB_KINSHIP_NONE) {
+    if (opb_process_kinship(opb_session_pid(host), pid) == OPB_KINSHIP_NONE &&
+        has_our_numbers(pid)) {
         (void)snprintf(reason, capacity,
                        "process %ld does not descend from the host (pid %ld), as its child "
                        "processes do",
@@ -310,6 +329,23 @@ admit(struct opb_services *services, struct slot *slot, struct opb_frame *frame,
     return session;
 }
 
+/* A child process that has lost its host may try again and again: not in a flood of lines.
+ */
+static void
+log_refusal(struct opb_services *services, pid_t pid, const char *reason)
+{
+    uint64_t now_ms = opb_clock_ms();
+    uint64_t before_ms = atomic_load(&services->refused_ms);
+
+    if ((before_ms == 0 || now_ms - before_ms > COMPLAIN_EVERY_MS) &&
+        atomic_compare_exchange_strong(&services->refused_ms, &before_ms, now_ms)) {
+        opb_log_warning("Process %ld was refused a service lane: %s", (long)pid, reason);
+    }
+    else {
+        opb_log_info("Process %ld was refused a service lane: %s", (long)pid, reason);
+    }
+}
+
 /* A session with a reference; NULL if the connection is refused. */
 static struct opb_session *
 shake_hands(struct opb_services *services, struct slot *slot, struct opb_lane *lane)
@@ -337,8 +373,7 @@ shake_hands(struct opb_services *services, struct slot *slot, struct opb_lane *l
     session = admit(services, slot, frame, peer.pid, reason, sizeof(reason));
     opb_frame_free(frame);
     if (session == NULL) {
-        opb_log_warning("Process %ld was refused a service lane: %s", (long)peer.pid,
-                        reason);
+        log_refusal(services, peer.pid, reason);
         if (opb_welcome_refuse(lane, reason, deadline_ms) != OPB_OK) {
             opb_log_info("Process %ld did not wait for the reason", (long)peer.pid);
         }
