@@ -447,14 +447,20 @@ greet(struct connection *connection)
     uint64_t deadline_ms = opb_deadline_ms(5000);
     struct opb_hello hello;
     struct opb_frame *frame;
+    bool is_child;
     bool is_right;
 
     if (opb_lane_receive(connection->lane, &frame, deadline_ms) != OPB_OK) {
         return false;
     }
     is_right = opb_hello_decode(frame, &hello) == OPB_OK &&
-               hello.kind == OPB_CONNECTION_SERVICE && strcmp(hello.node, "fake") == 0 &&
-               hello.host == 5 && hello.secret[0] == 0x5a;
+               strcmp(hello.node, "fake") == 0 && hello.host == 5 &&
+               hello.secret[0] == 0x5a;
+    is_child = is_right && hello.kind == OPB_CONNECTION_CHILD;
+    is_right = is_child || (is_right && hello.kind == OPB_CONNECTION_SERVICE);
+    if (is_child) {
+        write_line(connection->node, "child");
+    }
     opb_frame_free(frame);
     if (!is_right) {
         assert_int_equal(

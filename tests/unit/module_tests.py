@@ -22,8 +22,6 @@ import weakref
 import fake_node
 import orthanc
 
-NOT_CONNECTED = "the orthanc module is not connected to an Orthanc server in this process"
-
 
 class Index:
     def __init__(self, value):
@@ -767,51 +765,107 @@ def verbose_tells_each_call():
 # --- children -----------------------------------------------------------------------
 
 
-def check_child(owned):
-    error = raises(RuntimeError, None, orthanc.CheckVersion)
-    assert str(error).startswith(NOT_CONNECTED) and "fork" in str(error), error
-    raises(RuntimeError, None, owned.GetImageWidth)
-    raises(RuntimeError, None, orthanc.LogWarning, "x")
-    assert orthanc.RegisterRestCallback("/a", 1) is None
-    assert orthanc.RegisterOnChangeCallback(1) is None
-    raises(ValueError, None, orthanc.RegisterRestCallback, "/a")
-    del owned
-    gc.collect()
-    assert orthanc.ErrorCode.PLUGIN == 1
-
-
-def in_child(function):
-    """Exit code of a fork that runs it."""
+def in_child(function, meanwhile=None):
+    """Exit code of a fork that runs it, and ends after what the parent does meanwhile."""
+    done = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
+            os.close(done[1])
             function()
+            os.read(done[0], 1)
             code = 0
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(done[0])
+    try:
+        if meanwhile is not None:
+            meanwhile()
+    finally:
+        os.close(done[1])
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
-def a_fork_child_is_not_connected_and_leaves_the_parent_alone():
-    image = [orthanc.CreateImage(1, 1, 1)]
-    orthanc.CheckVersion()
+def use_the_sdk(owned):
+    """owned is of the process that this one is a fork of."""
+    assert orthanc.CheckVersion() == 42
+    raises(ValueError, "Invalid object", owned.GetImageWidth)
+    raises(ValueError, "Invalid object", orthanc.CreateDicom, "{}", owned, 0)
+    image = orthanc.CreateImage(1, 1, 1)
+    assert image.GetImageWidth() == 42
+    return image
+
+
+def a_fork_child_calls_the_sdk_on_lanes_of_its_own():
+    image = orthanc.CreateImage(1, 1, 1)
     fake_node.take()
 
     def child():
-        check_child(image.pop())
-        assert in_child(lambda: raises(RuntimeError, None, orthanc.CheckVersion)) == 0
+        own = use_the_sdk(image)
+        assert in_child(lambda: use_the_sdk(own)) == 0
+        assert own.GetImageWidth() == 42
 
     def body():
         assert in_child(child) == 0
-        assert orthanc.CheckVersion() == 42
+        assert image.GetImageWidth() == 42
 
     body()
-    fake_node.bound(body)
-    time.sleep(0.03)
-    assert fake_node.take() == ["CheckVersion()", "CheckVersion()"]
+    lines = fake_node.take()
+    assert lines.count("child") == 2 and lines.count("CheckVersion()") == 2, lines
+    fake_node.bound(body)  # the thread that forks serves a lane, which the child has not
+    lines = fake_node.take()
+    assert lines.count("child") == 2 and lines.count("CheckVersion()") == 2, lines
+    assert image.GetImageWidth() == 42
+
+
+def a_fork_child_releases_its_objects_and_not_those_of_its_parent():
+    settle()
+    kept = [orthanc.CreateImage(1, 1, 1)]
+    live = fake_node.live()
+    fake_node.take()
+
+    def child():
+        kept.clear()
+        gc.collect()
+        orthanc.CreateImage(1, 1, 1)
+
+    released = lambda lines: any(line.startswith("_Release") for line in lines)
+    assert in_child(child, lambda: wait_for(released, 30)) == 0
+    assert kept[0].GetImageWidth() == 42
+    assert fake_node.live() == live, (fake_node.live(), live)
+
+
+def registrations_in_a_fork_child_do_nothing_and_say_so_once():
+    def child():
+        assert orthanc.RegisterRestCallback("/a", 1) is None
+        assert orthanc.RegisterOnChangeCallback(1) is None
+        raises(ValueError, None, orthanc.RegisterRestCallback, "/a")
+
+    fake_node.take()
+    assert in_child(child) == 0
+    said, line = take()
+    assert said == "child"
+    assert line.startswith("LogWarning(s<"), line  # a text that is too long to be written down
+    assert fake_node.registered("Change", 0) is None
+
+
+def threads_of_a_fork_child_share_a_limited_number_of_lanes():
+    def child():
+        threads = [threading.Thread(target=orthanc.CheckVersion) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    fake_node.take()
+    assert in_child(child) == 0
+    lines = take()
+    assert 1 <= lines.count("child") <= 8, lines
+    assert lines.count("CheckVersion()") == 50, lines
 
 
 def forks_among_busy_threads_do_not_hang():
@@ -828,8 +882,10 @@ def forks_among_busy_threads_do_not_hang():
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
+    # The sanitizer's memory may be locked in a child for ever, unlike that of the C library.
+    call = orthanc.CheckVersion if not fake_node.sanitized() else lambda: None
     for _ in range(30):
-        assert in_child(lambda: raises(RuntimeError, None, orthanc.CheckVersion)) == 0
+        assert in_child(call) == 0
     stop.set()
     for thread in threads:
         thread.join()

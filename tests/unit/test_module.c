@@ -19,6 +19,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#    define SANITIZED 1
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#        define SANITIZED 1
+#    endif
+#endif
+#ifndef SANITIZED
+#    define SANITIZED 0
+#endif
+
 static struct opb_fake_node *node;
 static struct opb_link *test_link;
 static PyObject *tests;                   /* owned: module_tests */
@@ -165,6 +176,14 @@ fake_end(PyObject *self, PyObject *object)
 }
 
 static PyObject *
+fake_sanitized(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyBool_FromLong(SANITIZED);
+}
+
+static PyObject *
 fake_verbose(PyObject *self, PyObject *flag)
 {
     struct opb_node_info *info;
@@ -219,6 +238,7 @@ static PyMethodDef fake_functions[] = {
     {"version", fake_version, METH_NOARGS, NULL},
     {"new", fake_new, METH_VARARGS, NULL},
     {"end", fake_end, METH_O, NULL},
+    {"sanitized", fake_sanitized, METH_NOARGS, NULL},
     {"verbose", fake_verbose, METH_O, NULL},
     {"log", fake_log, METH_O, NULL},
     {"clear", fake_clear, METH_NOARGS, NULL},
@@ -294,7 +314,10 @@ PYTHON_TEST(refused_registrations_are_forgotten)
 PYTHON_TEST(registrations_are_checked_as_the_contract_says)
 PYTHON_TEST(hand_written_functions_behave_as_the_contract_says)
 PYTHON_TEST(verbose_tells_each_call)
-PYTHON_TEST(a_fork_child_is_not_connected_and_leaves_the_parent_alone)
+PYTHON_TEST(a_fork_child_calls_the_sdk_on_lanes_of_its_own)
+PYTHON_TEST(a_fork_child_releases_its_objects_and_not_those_of_its_parent)
+PYTHON_TEST(registrations_in_a_fork_child_do_nothing_and_say_so_once)
+PYTHON_TEST(threads_of_a_fork_child_share_a_limited_number_of_lanes)
 PYTHON_TEST(forks_among_busy_threads_do_not_hang)
 PYTHON_TEST(a_second_import_gives_the_same_types)
 
@@ -402,7 +425,10 @@ main(int argc, char **argv)
         OPB_TEST(registrations_are_checked_as_the_contract_says),
         OPB_TEST(hand_written_functions_behave_as_the_contract_says),
         OPB_TEST(verbose_tells_each_call),
-        OPB_TEST(a_fork_child_is_not_connected_and_leaves_the_parent_alone),
+        OPB_TEST(a_fork_child_calls_the_sdk_on_lanes_of_its_own),
+        OPB_TEST(a_fork_child_releases_its_objects_and_not_those_of_its_parent),
+        OPB_TEST(registrations_in_a_fork_child_do_nothing_and_say_so_once),
+        OPB_TEST(threads_of_a_fork_child_share_a_limited_number_of_lanes),
         OPB_TEST(forks_among_busy_threads_do_not_hang),
         OPB_TEST(a_second_import_gives_the_same_types),
     };

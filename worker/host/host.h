@@ -89,10 +89,6 @@ void opb_forking_remove(int fd);
 /* main_lane.c. The life of the main thread; returns the exit code. Takes *fd. */
 int opb_main_lane_run(int *fd);
 
-/* load.c. Gives *out; end it with opb_node_info_free(). On failure text says why. */
-OPB_MUST_CHECK enum opb_status opb_load_decode(struct opb_node_info **out,
-                                               struct opb_frame *frame, char *text,
-                                               size_t capacity);
 /* environment.c. What children of the host find in their environment. */
 OPB_MUST_CHECK enum opb_status opb_environment_set(const struct opb_node_info *info);
 

@@ -85,7 +85,7 @@ load(struct opb_lane *lane, struct opb_frame *frame, PyThreadState **python)
     enum opb_status status;
 
     text[0] = '\0';
-    if (opb_load_decode(&info, frame, text, sizeof(text)) == OPB_OK) {
+    if (opb_node_info_decode(&info, frame, text, sizeof(text)) == OPB_OK) {
         is_loaded = start_script(lane, &info, &python_runs, &fault, text, sizeof(text));
     }
     opb_node_info_free(info);

@@ -66,7 +66,35 @@ find_module_directory(char out[PATH_MAX])
     return false;
 }
 
-/* Children that start afresh find the orthanc module there, by their parent's sys.path. */
+/* The end of PYTHONPATH, for programs that the script starts: this Python has read it. */
+static int
+export_module_directory(PyObject *directory)
+{
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *variables = os == NULL ? NULL : PyObject_GetAttrString(os, "environ");
+    PyObject *value = variables == NULL
+                          ? NULL
+                          : PyObject_CallMethod(variables, "get", "ss", "PYTHONPATH", "");
+    PyObject *longer = NULL;
+    int failed = -1;
+
+    if (value != NULL) {
+        longer = PyObject_IsTrue(value) == 1
+                     ? PyUnicode_FromFormat("%S:%U", value, directory)
+                     : Py_NewRef(directory);
+    }
+    if (longer != NULL) {
+        failed = PyMapping_SetItemString(variables, "PYTHONPATH", longer);
+    }
+    Py_XDECREF(longer);
+    Py_XDECREF(value);
+    Py_XDECREF(variables);
+    Py_XDECREF(os);
+    return failed;
+}
+
+/* Children that start afresh find the orthanc module there: those of multiprocessing by
+ * their parent's sys.path, others by PYTHONPATH. */
 static int
 append_module_directory(PyObject *path)
 {
@@ -86,6 +114,9 @@ append_module_directory(PyObject *path)
         return -1;
     }
     failed = PyList_Append(path, item);
+    if (failed == 0) {
+        failed = export_module_directory(item);
+    }
     Py_DECREF(item);
     return failed;
 }

@@ -184,6 +184,7 @@ opb_arguments_check_objects(struct opb_argument *arguments, const struct opb_pla
     for (uint32_t i = 0; i < plan->item_count; i++) {
         const struct opb_plan_item *item = &plan->items[i];
         const NodeObject *object;
+        uint64_t handle;
 
         if (item->code != 'O' && item->code != 'N') {
             continue;
@@ -198,12 +199,13 @@ opb_arguments_check_objects(struct opb_argument *arguments, const struct opb_pla
             return -1;
         }
         object = (const NodeObject *)args[i];
+        handle = opb_object_handle(object);
         /* What the script made itself around nothing is a NULL pointer of the SDK. */
-        if (object->handle == 0 && (object->is_stale || item->code == 'O')) {
+        if (handle == 0 && (object->is_stale || object->handle != 0 || item->code == 'O')) {
             PyErr_SetString(PyExc_ValueError, "Invalid object");
             return -1;
         }
-        arguments[i].value.natural = object->handle;
+        arguments[i].value.natural = handle;
     }
     return 0;
 }

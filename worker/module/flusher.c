@@ -33,14 +33,11 @@ opb_flusher_init(struct opb_flusher *flusher)
 
     memset(flusher, 0, sizeof(*flusher));
     atomic_init(&flusher->is_armed, false);
+    atomic_init(&flusher->is_started, false);
     flusher->release_method = -1;
-    flusher->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (flusher->timer_fd < 0) {
-        return OPB_SYSTEM;
-    }
+    flusher->timer_fd = -1;
     error = pthread_mutex_init(&flusher->lock, NULL);
     if (error != 0) {
-        (void)close(flusher->timer_fd); /* not used yet */
         errno = error;
         return OPB_SYSTEM;
     }
@@ -50,19 +47,38 @@ opb_flusher_init(struct opb_flusher *flusher)
 void
 opb_flusher_fini(struct opb_flusher *flusher)
 {
-    (void)close(flusher->timer_fd);              /* only a timer */
+    opb_flusher_forget(flusher);
     (void)pthread_mutex_destroy(&flusher->lock); /* nobody holds it */
     free(flusher->handles);
 }
 
 void
-opb_flusher_arm(struct opb_flusher *flusher)
+opb_flusher_forget(struct opb_flusher *flusher)
+{
+    if (flusher->timer_fd >= 0) {
+        (void)close(flusher->timer_fd); /* only a timer */
+        flusher->timer_fd = -1;
+    }
+    atomic_store(&flusher->is_armed, false);
+    atomic_store(&flusher->is_started, false);
+    flusher->handle_count = 0;
+    flusher->lost_count = 0;
+}
+
+void
+opb_flusher_arm(struct opb_link *link)
 {
     const struct itimerspec delay = {.it_value = {.tv_nsec = FLUSH_DELAY_MS * 1000000L}};
+    struct opb_flusher *flusher = &link->flusher;
 
-    if (!atomic_exchange(&flusher->is_armed, true)) {
-        (void)timerfd_settime(flusher->timer_fd, 0, &delay, NULL); /* valid: cannot fail */
+    if (atomic_exchange(&flusher->is_armed, true)) {
+        return;
     }
+    if (opb_flusher_start(link) != OPB_OK) {
+        atomic_store(&flusher->is_armed, false); /* the next one tries again */
+        return;
+    }
+    (void)timerfd_settime(flusher->timer_fd, 0, &delay, NULL); /* valid: cannot fail */
 }
 
 /* Called with the lock held. */
@@ -100,7 +116,7 @@ opb_link_release(struct opb_link *link, uint64_t handle)
                               "until this process ends\n");
     }
     (void)pthread_mutex_unlock(&flusher->lock);
-    opb_flusher_arm(flusher);
+    opb_flusher_arm(link);
 }
 
 /* Moves up to OPB_RELEASE_BATCH handles, the newest first. */
@@ -177,7 +193,7 @@ release_all(struct opb_link *link, uint64_t batch[OPB_RELEASE_BATCH])
     }
     if (lane != NULL) {
         if (opb_lane_has_posts(lane)) {
-            opb_flusher_arm(flusher);
+            opb_flusher_arm(link);
         }
         opb_service_give(link, &lane);
     }
@@ -218,7 +234,7 @@ flush_forever(void *context)
 
         is_rest = opb_services_flush(&link->services) || is_rest;
         if (is_rest) {
-            opb_flusher_arm(flusher);
+            opb_flusher_arm(link);
         }
         if (retry_ms == 0 || opb_clock_ms() >= retry_ms) {
             retry_ms = release_all(link, batch) ? 0 : opb_deadline_ms(RELEASE_RETRY_MS);
@@ -235,8 +251,15 @@ opb_flusher_start(struct opb_link *link)
     pthread_t thread;
     int error;
 
-    if (link->flusher.is_started) {
+    if (atomic_load(&link->flusher.is_started)) {
         return OPB_OK;
+    }
+    if (link->flusher.timer_fd < 0) {
+        link->flusher.timer_fd =
+            timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    }
+    if (link->flusher.timer_fd < 0) {
+        return OPB_SYSTEM;
     }
     error = pthread_attr_init(&attributes);
     if (error != 0) {
@@ -256,6 +279,6 @@ opb_flusher_start(struct opb_link *link)
         errno = error;
         return OPB_SYSTEM;
     }
-    link->flusher.is_started = true;
+    atomic_store(&link->flusher.is_started, true);
     return OPB_OK;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* worker/module/fork.c - a child of a host must not speak on the host's lanes
  *
- * Here:      what happens around fork(): no lock is left held in the child, and its copies
- *            of the host's descriptors no longer lead to the node.
- * Elsewhere: what SDK calls say in a child (sdk_call.c).
+ * Here:      what happens around fork(): no lock is left held in the child, its copies of
+ *            the parent's descriptors no longer lead to the node, and its link begins anew.
+ * Elsewhere: that beginning (link.c), children that start afresh (child.c).
  * Called by: the C library, on the forking thread, usually with the GIL held.
+ *
+ * What other threads of the parent were using stays in the child's memory as it is: nobody
+ * could tell in which state.
  */
 #include "worker/module/link_internal.h"
 
@@ -13,39 +16,21 @@
 #include <unistd.h>
 
 static struct opb_link *watched;
-static atomic_bool is_child;
-
-bool
-opb_link_is_child(void)
-{
-    return atomic_load_explicit(&is_child, memory_order_relaxed);
-}
 
 static void
 before_fork(void)
 {
-    if (opb_link_is_child()) {
-        return; /* its locks guard nothing any more */
-    }
     (void)pthread_mutex_lock(&watched->services.lock); /* normal mutexes: cannot fail */
     (void)pthread_mutex_lock(&watched->bound_lock);
     (void)pthread_mutex_lock(&watched->flusher.lock);
 }
 
 static void
-unlock_all(void)
+after_fork_in_parent(void)
 {
     (void)pthread_mutex_unlock(&watched->flusher.lock);
     (void)pthread_mutex_unlock(&watched->bound_lock);
     (void)pthread_mutex_unlock(&watched->services.lock);
-}
-
-static void
-after_fork_in_parent(void)
-{
-    if (!opb_link_is_child()) {
-        unlock_all();
-    }
 }
 
 /* Puts /dev/null where the lane's socket was, so that the number cannot come to mean
@@ -68,13 +53,8 @@ static void
 after_fork_in_child(void)
 {
     int error = errno;
-    int null_fd;
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    if (opb_link_is_child()) {
-        return;
-    }
-    atomic_store(&is_child, true);
-    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (uint32_t i = 0; i < OPB_SERVICE_LANES; i++) {
         if (watched->services.open[i] != NULL) {
             cut_off(watched->services.open[i], null_fd);
@@ -83,11 +63,11 @@ after_fork_in_child(void)
     for (struct opb_bound *bound = watched->bound; bound != NULL; bound = bound->next) {
         cut_off(bound->lane, null_fd);
     }
-    (void)close(watched->flusher.timer_fd); /* only a timer */
     if (null_fd >= 0) {
         (void)close(null_fd);
     }
-    unlock_all();
+    opb_link_begin_anew(watched);
+    after_fork_in_parent(); /* the locks are this thread's here too */
     errno = error;
 }
 

@@ -59,9 +59,7 @@ thread_free(void *memory)
 {
     struct link_thread *thread = memory;
 
-    if (!opb_link_is_child()) {
-        leave_list(thread);
-    }
+    leave_list(thread);
     while (thread->spare_count > 0) {
         opb_message_free(thread->spare[--thread->spare_count]);
     }
@@ -91,27 +89,14 @@ thread_memory(struct opb_link *link)
     return thread;
 }
 
-void
-opb_node_info_free(struct opb_node_info *info)
+/* A child process: no node of ours sends calls to it. */
+static enum opb_status
+refuse_calls(void *context, struct opb_lane *lane, struct opb_frame *frame)
 {
-    if (info == NULL) {
-        return;
-    }
-    for (uint32_t i = 0; i < info->function_count; i++) {
-        free(info->functions[i].name);
-        free(info->functions[i].signature);
-    }
-    for (uint32_t i = 0; i < info->call_count; i++) {
-        free(info->calls[i]);
-    }
-    free(info->functions);
-    free(info->calls);
-    free(info->version_text);
-    free(info->node);
-    free(info->node_socket);
-    free(info->orthanc_path);
-    free(info->script);
-    free(info);
+    (void)context;
+    (void)frame;
+    opb_lane_fail(lane, OPB_BAD_FRAME, "the node sent a call to a child process");
+    return OPB_BAD_FRAME;
 }
 
 /* Of an error number of pthread functions. */
@@ -130,10 +115,12 @@ create_key(void)
     return error == 0 ? OPB_OK : system_status(error);
 }
 
-enum opb_status
-opb_link_open(struct opb_link **out, struct opb_node_info **info, opb_serve_fn serve,
-              void *serve_context)
+/* serve NULL: a child process, which has no callbacks. */
+static enum opb_status
+open_link(struct opb_link **out, struct opb_node_info **info, opb_serve_fn serve,
+          void *serve_context)
 {
+    bool is_child = serve == NULL;
     struct opb_link *link;
     enum opb_status status;
     int error;
@@ -146,14 +133,16 @@ opb_link_open(struct opb_link **out, struct opb_node_info **info, opb_serve_fn s
     if (link == NULL) {
         return OPB_NO_MEMORY;
     }
-    link->serve = serve;
+    link->kind = is_child ? OPB_CONNECTION_CHILD : OPB_CONNECTION_SERVICE;
+    link->serve = is_child ? refuse_calls : serve;
     link->serve_context = serve_context;
     error = pthread_mutex_init(&link->bound_lock, NULL);
     if (error != 0) {
         status = system_status(error);
         goto free_link;
     }
-    status = opb_services_init(&link->services);
+    status =
+        opb_services_init(&link->services, is_child ? OPB_CHILD_LANES : OPB_SERVICE_LANES);
     if (status != OPB_OK) {
         goto destroy_lock;
     }
@@ -190,6 +179,44 @@ free_link:
 }
 
 enum opb_status
+opb_link_open(struct opb_link **out, struct opb_node_info **info, opb_serve_fn serve,
+              void *serve_context)
+{
+    return open_link(out, info, serve, serve_context);
+}
+
+enum opb_status
+opb_link_open_child(struct opb_node_info **info)
+{
+    struct opb_link *link;
+
+    return open_link(&link, info, NULL, NULL);
+}
+
+void
+opb_link_begin_anew(struct opb_link *link)
+{
+    struct opb_services *services = &link->services;
+
+    link->is_fork = link->is_fork || link->kind != OPB_CONNECTION_CHILD;
+    link->kind = OPB_CONNECTION_CHILD;
+    link->epoch++;
+    link->serve = refuse_calls;
+    link->serve_context = NULL;
+    link->bound = NULL;
+    if (this_thread != NULL) {
+        this_thread->bound.lane = NULL;
+    }
+    memset(services->open, 0, sizeof(services->open));
+    memset(services->idle, 0, sizeof(services->idle));
+    services->idle_count = 0;
+    services->taken_count = 0;
+    services->limit = OPB_CHILD_LANES;
+    opb_services_reset_condition(services);
+    opb_flusher_forget(&link->flusher);
+}
+
+enum opb_status
 opb_link_start(struct opb_link *link)
 {
     return opb_flusher_start(link);
@@ -198,7 +225,25 @@ opb_link_start(struct opb_link *link)
 struct opb_link *
 opb_link_current(void)
 {
-    return opb_link_is_child() ? NULL : current_link;
+    return current_link;
+}
+
+bool
+opb_link_is_child(void)
+{
+    return current_link != NULL && current_link->kind == OPB_CONNECTION_CHILD;
+}
+
+bool
+opb_link_is_fork(void)
+{
+    return current_link != NULL && current_link->is_fork;
+}
+
+uint32_t
+opb_link_epoch(void)
+{
+    return current_link != NULL ? current_link->epoch : 0;
 }
 
 const struct opb_node_info *
@@ -240,7 +285,7 @@ opb_link_bind(struct opb_link *link, struct opb_lane *lane)
 {
     struct link_thread *thread = lane == NULL ? this_thread : thread_memory(link);
 
-    if (lane != NULL && (link == NULL || opb_link_is_child())) {
+    if (lane != NULL && link == NULL) {
         return OPB_STOPPING;
     }
     if (thread == NULL) {
@@ -360,9 +405,6 @@ opb_link_call(struct opb_link *link, struct opb_message *request,
         return OPB_NO_MEMORY;
     }
     remember(thread, "");
-    if (opb_link_is_child()) {
-        return OPB_STOPPING;
-    }
     python = PyEval_SaveThread();
     status = thread->bound.lane != NULL
                  ? exchange(link, thread, thread->bound.lane, request, response)
@@ -389,7 +431,7 @@ post_on_service(struct opb_link *link, struct link_thread *thread,
     }
     opb_lane_flush(lane);
     if (opb_lane_has_posts(lane)) {
-        opb_flusher_arm(&link->flusher);
+        opb_flusher_arm(link);
     }
     opb_service_give(link, &lane);
     return status;
@@ -410,7 +452,7 @@ post_on_lane(struct opb_link *link, struct link_thread *thread, struct opb_messa
         opb_lane_flush(lane);
     }
     if (opb_lane_has_posts(lane)) {
-        opb_flusher_arm(&link->flusher);
+        opb_flusher_arm(link);
     }
     return OPB_OK;
 }
@@ -426,9 +468,6 @@ opb_link_post(struct opb_link *link, struct opb_message *message, bool urgent)
         return OPB_NO_MEMORY;
     }
     remember(thread, "");
-    if (opb_link_is_child()) {
-        return OPB_STOPPING;
-    }
     if (thread->bound.lane != NULL && !opb_lane_has_posts(thread->bound.lane)) {
         thread->posted_bytes = 0;
     }
@@ -466,10 +505,8 @@ opb_link_raise(enum opb_status status)
                      colon, why);
         return;
     case OPB_STOPPING:
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "the call was not made: this process is a fork of the one that runs the "
-            "script, or it is ending");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the call was not made: this process is ending");
         return;
     case OPB_OK:
     case OPB_BAD_FRAME:

@@ -6,11 +6,13 @@
  *            the thread that flushes them, releasing objects, what a fork child must do.
  * Elsewhere: callbacks (worker/host), the Python surface (module.c, sdk_call.c).
  *
- * One link per process. It exists in a host, not in the children of one.
+ * One link per process: of a host, or of a child process of one. A child has lanes of its
+ * own, on which it makes SDK calls, and serves no callbacks.
  */
 #ifndef OPB_LINK_H
 #define OPB_LINK_H
 
+#include "protocol/frame.h"
 #include "protocol/lane.h"
 #include "protocol/limits.h"
 
@@ -45,13 +47,25 @@ struct opb_link;
 OPB_MUST_CHECK enum opb_status opb_link_open(struct opb_link **out,
                                              struct opb_node_info **info,
                                              opb_serve_fn serve, void *serve_context);
-/* Starts the flusher thread. Children of a fork lose the link (pthread_atfork): its
- * descriptors are closed there, opb_link_is_child() is true. */
+/* The same in a child process that has started afresh: the link starts by itself. */
+OPB_MUST_CHECK enum opb_status opb_link_open_child(struct opb_node_info **info);
+/* Starts the flusher thread. In a forked child (pthread_atfork) the link begins anew,
+ * without lanes, as that of a child: what belongs to the host is cut off there. */
 OPB_MUST_CHECK enum opb_status opb_link_start(struct opb_link *link);
 struct opb_link *opb_link_current(void); /* NULL without a node */
 bool opb_link_is_child(void);            /* this process is a child of a host */
+bool opb_link_is_fork(void); /* and a fork of it: it has not imported the script itself */
+/* Another number after each fork: objects of the forking process are not ours. */
+uint32_t opb_link_epoch(void);
 const struct opb_node_info *opb_link_info(const struct opb_link *link);
-void opb_node_info_free(struct opb_node_info *info);
+
+/* node_info.c. Out of the request Load. Gives *out; on failure text says why. */
+OPB_MUST_CHECK enum opb_status opb_node_info_decode(struct opb_node_info **out,
+                                                    struct opb_frame *frame, char *text,
+                                                    size_t capacity);
+/* Makes a request of it that opb_node_info_decode() reads. */
+void opb_node_info_pack(struct opb_message *message, const struct opb_node_info *info);
+void opb_node_info_free(struct opb_node_info *info); /* NULL is fine */
 
 /* Method number of an SDK function (by the node's name for it), or -1. */
 int32_t opb_link_method(const struct opb_link *link, const char *node_name);
@@ -67,8 +81,8 @@ struct opb_message *opb_link_message(struct opb_link *link);
 void opb_link_message_back(struct opb_link *link, struct opb_message *message);
 
 /* Runs an SDK call: on the bound lane, else on a service lane taken for the time (waits
- * up to 30 s for one of 64). The GIL must be held; it is released while waiting. Gives
- * *response. On failure no Python exception is set: see opb_link_raise(). */
+ * up to 30 s for one of 64, or of 8 in a child). The GIL must be held; it is released while
+ * waiting. Gives *response. On failure no Python exception is set: see opb_link_raise(). */
 OPB_MUST_CHECK enum opb_status opb_link_call(struct opb_link *link,
                                              struct opb_message *request,
                                              struct opb_frame **response);

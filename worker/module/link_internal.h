@@ -13,10 +13,13 @@
 
 #include "worker/module/link.h"
 
+#include "protocol/handshake.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define OPB_SERVICE_LANES   64u    /* of one host, at the same time */
+#define OPB_CHILD_LANES     8u     /* of a child process */
 #define OPB_SERVICE_WAIT_MS 30000u /* for a free one */
 #define OPB_SERVICE_OPEN_MS 5000u  /* for a connection with its handshake */
 #define OPB_RELEASE_BATCH   1024u  /* handles in one message */
@@ -36,13 +39,15 @@ struct opb_services {
         *idle[OPB_SERVICE_LANES]; /* the last one given back is the next taken */
     uint32_t idle_count;
     uint32_t taken_count; /* in use, or being opened */
+    uint32_t limit;       /* of taken_count */
 };
 
 struct opb_flusher {
     pthread_mutex_t lock;
-    int timer_fd; /* fires once, some milliseconds after the first thing to do */
+    int timer_fd; /* fires once, some milliseconds after the first thing to do; -1: none yet
+                   */
     atomic_bool is_armed;
-    bool is_started;
+    atomic_bool is_started;
     uint64_t *handles; /* released in Python, not yet in the node */
     size_t handle_count;
     size_t handle_capacity;
@@ -51,7 +56,10 @@ struct opb_flusher {
 };
 
 struct opb_link {
-    struct opb_node_info *info; /* owned */
+    struct opb_node_info *info;    /* owned */
+    enum opb_connection_kind kind; /* of service lanes: what this process is */
+    bool is_fork;                  /* of a host, or of a fork of one */
+    uint32_t epoch;                /* how many forks lead here */
     opb_serve_fn serve;
     void *serve_context;
     pthread_mutex_t bound_lock;
@@ -61,8 +69,11 @@ struct opb_link {
 };
 
 /* service_lanes.c. None of these may be called with the GIL held, except init. */
-OPB_MUST_CHECK enum opb_status opb_services_init(struct opb_services *services);
+OPB_MUST_CHECK enum opb_status opb_services_init(struct opb_services *services,
+                                                 uint32_t limit);
 void opb_services_fini(struct opb_services *services);
+/* In a forked child: those who waited in the parent are not here. */
+void opb_services_reset_condition(struct opb_services *services);
 /* Gives a lane that is the caller's until opb_service_give(). why gets a sentence on
  * failure. */
 OPB_MUST_CHECK enum opb_status opb_service_take(struct opb_link *link, uint64_t deadline_ms,
@@ -77,13 +88,19 @@ bool opb_services_flush(struct opb_services *services);
 OPB_MUST_CHECK enum opb_status opb_flusher_init(struct opb_flusher *flusher);
 void opb_flusher_fini(struct opb_flusher *flusher);
 OPB_MUST_CHECK enum opb_status opb_flusher_start(struct opb_link *link);
-/* Something waits: it leaves in some milliseconds. Any thread, never blocks. */
-void opb_flusher_arm(struct opb_flusher *flusher);
+/* Something waits: it leaves in some milliseconds. Any thread, never blocks. Starts what is
+ * not started yet, in a child. */
+void opb_flusher_arm(struct opb_link *link);
+/* In a forked child: the thread is not there, and what waits is the parent's to send. */
+void opb_flusher_forget(struct opb_flusher *flusher);
 
 /* fork.c */
 OPB_MUST_CHECK enum opb_status opb_fork_watch(struct opb_link *link);
 
 /* link.c: flushes the posts of all bound lanes; true if some are left. */
 bool opb_link_flush_bound(struct opb_link *link);
+/* In a forked child, with all locks held by the forking thread, which is the only one:
+ * makes the link that of a child. */
+void opb_link_begin_anew(struct opb_link *link);
 
 #endif

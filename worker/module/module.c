@@ -8,6 +8,7 @@
  * Called by: CPython, through the inittab of the host or as the extension module that
  *            children of a host import.
  */
+#include "worker/module/child.h"
 #include "worker/module/surface.h"
 
 #include <stdlib.h>
@@ -195,6 +196,7 @@ module_exec(PyObject *module)
         memory->first = Py_NewRef(first);
         return copy_names(module, first);
     }
+    opb_child_attach();
     memory->state = state_new();
     if (memory->state == NULL || prepare_plans(memory->state) < 0 ||
         make_types(module, memory->state) < 0 || add_enums(module, memory->state) < 0 ||

@@ -12,7 +12,9 @@
 
 #include "orthanc_module.gen.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct registration {
     const char *function; /* Python name */
@@ -175,6 +177,24 @@ forget(PyObject **slots, uint32_t count)
     }
 }
 
+/* A child of a host imports the script again, and is not called. A fork of a host has not
+ * imported anything: whoever registers there expects something. */
+static PyObject *
+ignore_in_child(struct opb_module_state *state, const char *function)
+{
+    char text[256];
+
+    if (opb_link_is_fork() && !state->has_warned) {
+        state->has_warned = true;
+        (void)snprintf(text, sizeof(text),
+                       "orthanc.%s() does nothing in a child process of the script (pid "
+                       "%ld): callbacks run in the script's own process",
+                       function, (long)getpid());
+        opb_log_to_node("LogWarning", text);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 register_kind(enum kind kind, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
@@ -189,8 +209,8 @@ register_kind(enum kind kind, PyObject *const *args, Py_ssize_t count, PyObject 
         PyErr_SetString(PyExc_ValueError, item->bad_arguments);
         return NULL;
     }
-    if (link == NULL) {
-        Py_RETURN_NONE; /* a child of a host imports the script again, and is not called */
+    if (link == NULL || opb_link_is_child()) {
+        return ignore_in_child(state, item->function);
     }
     if (refuse_unserved(link, item->function, item->call) < 0) {
         return NULL;
@@ -278,8 +298,8 @@ OPB_CUSTOM_FUNCTION(RegisterRestCallback)
         PyErr_SetString(PyExc_ValueError, bad_arguments);
         return NULL;
     }
-    if (link == NULL) {
-        Py_RETURN_NONE; /* a child of a host imports the script again, and is not called */
+    if (link == NULL || opb_link_is_child()) {
+        return ignore_in_child(state, "RegisterRestCallback");
     }
     if (refuse_unserved(link, "RegisterRestCallback", "Rest") < 0 ||
         add_route(state, args[1], &index) < 0) {

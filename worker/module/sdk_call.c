@@ -6,6 +6,7 @@
  *            with a result of their own (sdk_custom_py.c).
  * Called by: the generated trampolines and sdk_custom_py.c, with the GIL.
  */
+#include "worker/module/child.h"
 #include "worker/module/surface.h"
 
 #include <stdarg.h>
@@ -21,19 +22,18 @@ opb_sdk_link(void)
     if (link != NULL) {
         return link;
     }
-    if (opb_link_is_child()) {
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "the orthanc module is not connected to an Orthanc server in this "
-            "process: it is a fork of the process that runs the script. Call the "
-            "SDK there, and give the child process what it needs");
+    if (opb_child_failure()[0] != '\0') {
+        PyErr_Format(PyExc_RuntimeError,
+                     "the orthanc module is not connected to an Orthanc server in this "
+                     "process: %s",
+                     opb_child_failure());
     }
     else {
         PyErr_SetString(
             PyExc_RuntimeError,
             "the orthanc module is not connected to an Orthanc server in this "
-            "process: Orthanc did not start it to run its script. Call the SDK in "
-            "the script's own process, and give child processes what they need");
+            "process: neither Orthanc nor its script has started it, or the script has, "
+            "without its environment (" OPB_CREDENTIALS_VARIABLE ")");
     }
     return NULL;
 }
@@ -56,8 +56,8 @@ opb_log_verbose(const char *format, ...)
     char text[512];
     va_list arguments;
 
-    if (link == NULL || !opb_link_info(link)->verbose) {
-        return;
+    if (link == NULL || !opb_link_info(link)->verbose || opb_link_is_child()) {
+        return; /* a child may have nothing else to say to the node */
     }
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof(text), format, arguments); /* cut names still tell */
@@ -140,7 +140,7 @@ static int
 prepare(const struct opb_py_function *function, const struct opb_plan *plan, PyObject *self,
         PyObject *const *args, Py_ssize_t count, struct opb_argument *arguments)
 {
-    if (plan->receiver_class >= 0 && ((NodeObject *)self)->handle == 0) {
+    if (plan->receiver_class >= 0 && opb_object_handle((NodeObject *)self) == 0) {
         PyErr_SetString(PyExc_ValueError, "Invalid object");
         return -1;
     }

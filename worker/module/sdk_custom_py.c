@@ -125,7 +125,8 @@ OPB_CUSTOM_METHOD(RestOutput_SendHttpStatus)
     PyObject *body, *result;
     uint32_t wanted;
 
-    if (count != 3 || ((NodeObject *)self)->handle == 0 || opb_link_current() == NULL) {
+    if (count != 3 || opb_object_handle((NodeObject *)self) == 0 ||
+        opb_link_current() == NULL) {
         return opb_sdk_call(function, self, args, count);
     }
     if (opb_argument_u32(args[2], &wanted) < 0) {

@@ -17,26 +17,36 @@
 #include <time.h>
 #include <unistd.h>
 
-enum opb_status
-opb_services_init(struct opb_services *services)
+/* An error number, or 0. */
+static int
+init_condition(struct opb_services *services)
 {
     pthread_condattr_t attributes;
-    int error;
+    int error = pthread_condattr_init(&attributes);
 
-    memset(services, 0, sizeof(*services));
-    error = pthread_mutex_init(&services->lock, NULL);
     if (error != 0) {
-        goto failed;
-    }
-    error = pthread_condattr_init(&attributes);
-    if (error != 0) {
-        goto destroy_lock;
+        return error;
     }
     error = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     if (error == 0) {
         error = pthread_cond_init(&services->given_back, &attributes);
     }
     (void)pthread_condattr_destroy(&attributes); /* cannot fail */
+    return error;
+}
+
+enum opb_status
+opb_services_init(struct opb_services *services, uint32_t limit)
+{
+    int error;
+
+    memset(services, 0, sizeof(*services));
+    services->limit = limit;
+    error = pthread_mutex_init(&services->lock, NULL);
+    if (error != 0) {
+        goto failed;
+    }
+    error = init_condition(services);
     if (error != 0) {
         goto destroy_lock;
     }
@@ -50,6 +60,12 @@ failed:
 }
 
 void
+opb_services_reset_condition(struct opb_services *services)
+{
+    (void)init_condition(services); /* needs nothing of the system: cannot fail here */
+}
+
+void
 opb_services_fini(struct opb_services *services)
 {
     (void)pthread_cond_destroy(&services->given_back); /* nobody waits */
@@ -60,11 +76,16 @@ static void
 describe(char *why, size_t why_bytes, enum opb_status status, const char *socket,
          const char *reason)
 {
+    int error = errno;
+    bool is_orphan = opb_link_is_child() && (error == ENOENT || error == ECONNREFUSED);
+
     if (reason[0] != '\0') {
         (void)snprintf(why, why_bytes, "%s", reason); /* may be cut */
     }
     else if (status == OPB_SYSTEM) {
-        (void)snprintf(why, why_bytes, "cannot connect to %s: %s", socket, strerror(errno));
+        (void)snprintf(why, why_bytes, "cannot connect to %s: %s%s", socket,
+                       strerror(error),
+                       is_orphan ? ". The host that started this process has ended" : "");
     }
     else {
         (void)snprintf(why, why_bytes, "cannot connect to %s: %s", socket,
@@ -73,11 +94,12 @@ describe(char *why, size_t why_bytes, enum opb_status status, const char *socket
 }
 
 static enum opb_status
-shake_hands(const struct opb_node_info *info, struct opb_lane *lane, uint64_t deadline_ms)
+shake_hands(const struct opb_link *link, struct opb_lane *lane, uint64_t deadline_ms)
 {
+    const struct opb_node_info *info = link->info;
     struct opb_hello hello = {
         .version = OPB_PROTOCOL_VERSION,
-        .kind = OPB_CONNECTION_SERVICE,
+        .kind = link->kind,
         .host = info->host,
     };
     enum opb_status status;
@@ -113,7 +135,7 @@ open_lane(struct opb_link *link, uint64_t deadline_ms, struct opb_lane **out, ch
         (void)close(fd); /* nothing was written */
         return status;
     }
-    status = shake_hands(info, lane, deadline_ms);
+    status = shake_hands(link, lane, deadline_ms);
     if (status != OPB_OK) {
         describe(why, why_bytes, status, info->node_socket, opb_lane_failure(lane));
         opb_lane_close(lane);
@@ -147,12 +169,12 @@ wait_for_turn(struct opb_services *services, uint64_t deadline_ms, struct opb_la
 
     *out = NULL;
     (void)pthread_mutex_lock(&services->lock); /* a normal mutex: cannot fail */
-    while (services->taken_count == OPB_SERVICE_LANES && status == OPB_OK) {
+    while (services->taken_count == services->limit && status == OPB_OK) {
         if (pthread_cond_timedwait(&services->given_back, &services->lock, &until) != 0) {
             status = OPB_LATE;
         }
     }
-    if (services->taken_count < OPB_SERVICE_LANES) {
+    if (services->taken_count < services->limit) {
         status = OPB_OK; /* given back at the last moment */
         services->taken_count++;
         if (services->idle_count > 0) {
@@ -223,7 +245,7 @@ opb_service_take(struct opb_link *link, uint64_t deadline_ms, struct opb_lane **
             why, why_bytes,
             "%u threads that are in no callback are inside SDK calls, which is the "
             "most at the same time, and none of them has finished",
-            OPB_SERVICE_LANES);
+            services->limit);
         return status;
     }
     lane = pick_idle(services, lane);

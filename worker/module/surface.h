@@ -52,6 +52,7 @@ struct opb_module_state {
     uint32_t route_count;
     uint32_t route_capacity;
     PyObject *kinds[OPB_MAX_KINDS][OPB_MAX_CALLABLES]; /* owned callables */
+    bool has_warned; /* that a child process registers in vain */
 };
 
 /* Lends the state of the module of this process, or NULL before the import. */
@@ -62,8 +63,13 @@ typedef struct {
     PyObject_HEAD uint64_t handle; /* 0: none */
     bool is_owned;                 /* the handle is released when the object dies */
     bool is_stale;                 /* had a handle once */
+    uint32_t epoch;                /* of the process that has it: opb_link_epoch() */
     const struct opb_lane *lane;   /* borrowed: of the call it belongs to; only compared */
 } NodeObject;
+
+/* types.c. The handle, or 0 if the object stands for nothing in this process: it may be one
+ * of the process that this one is a fork of. */
+uint64_t opb_object_handle(const NodeObject *object);
 
 /* types.c. Methods and constants newer than the version are left out. */
 PyTypeObject *opb_type_for_class(PyObject *module, int class_index, uint32_t node_version);

@@ -89,14 +89,19 @@ sdk_name_of(PyTypeObject *type)
     return type->tp_name;
 }
 
+uint64_t
+opb_object_handle(const NodeObject *object)
+{
+    return object->epoch == opb_link_epoch() ? object->handle : 0;
+}
+
 /* The object lets go of what it stands for in the node. */
 static void
 drop_handle(NodeObject *object)
 {
-    struct opb_link *link =
-        opb_link_current(); /* NULL in a child: not its object to free */
+    struct opb_link *link = opb_link_current();
 
-    if (object->handle != 0 && object->is_owned && link != NULL) {
+    if (opb_object_handle(object) != 0 && object->is_owned && link != NULL) {
         opb_link_release(link, object->handle);
     }
     object->is_stale = object->is_stale || object->handle != 0;
@@ -248,6 +253,7 @@ opb_object_from_class(int class_index, uint64_t handle, bool is_owned)
         return NULL;
     }
     object->handle = handle;
+    object->epoch = opb_link_epoch();
     object->is_owned = is_owned;
     object->lane = is_owned ? NULL : opb_link_bound();
     return (PyObject *)object;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* worker/host/load.c - what the node says in Load, out of its map
+/* worker/module/node_info.c - what the node says in Load, out of its map and into one
  *
- * Here:      keys, types and presence. Before there is a Python.
- * Elsewhere: using it (interpreter.c, script.c, worker/module/link.c).
+ * Here:      keys, types and presence. Before there is a Python. The same map tells a child
+ *            process of a host what it needs.
+ * Elsewhere: using it (worker/host, link.c), giving it to child processes
+ *            (worker/host/environment.c, child.c).
  * A key that this version does not know is left alone: a newer node may send more.
  */
-#include "host.h"
+#include "worker/module/link.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,32 @@
 struct key {
     const char *name;
     void (*read)(struct opb_reader *reader, struct opb_node_info *info);
+    void (*pack)(struct opb_message *message, const struct opb_node_info *info);
 };
+
+void
+opb_node_info_free(struct opb_node_info *info)
+{
+    if (info == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < info->function_count; i++) {
+        free(info->functions[i].name);
+        free(info->functions[i].signature);
+    }
+    for (uint32_t i = 0; i < info->call_count; i++) {
+        free(info->calls[i]);
+    }
+    free(info->functions);
+    free(info->calls);
+    free(info->version_text);
+    free(info->node);
+    free(info->node_socket);
+    free(info->orthanc_path);
+    free(info->script);
+    explicit_bzero(info->secret, sizeof(info->secret));
+    free(info);
+}
 
 /* Copies a string; without memory the reader fails. */
 static void
@@ -171,20 +198,63 @@ read_workers_count(struct opb_reader *reader, struct opb_node_info *info)
     info->workers_count = (uint32_t)opb_read_uint(reader, UINT32_MAX);
 }
 
+static void
+pack_functions(struct opb_message *message, const struct opb_node_info *info)
+{
+    opb_pack_array(message, info->function_count);
+    for (uint32_t i = 0; i < info->function_count; i++) {
+        opb_pack_array(message, 2);
+        opb_pack_cstr(message, info->functions[i].name);
+        opb_pack_cstr(message, info->functions[i].signature);
+    }
+}
+
+static void
+pack_calls(struct opb_message *message, const struct opb_node_info *info)
+{
+    opb_pack_array(message, info->call_count);
+    for (uint32_t i = 0; i < info->call_count; i++) {
+        opb_pack_cstr(message, info->calls[i]);
+    }
+}
+
+static void
+pack_secret(struct opb_message *message, const struct opb_node_info *info)
+{
+    opb_pack_bytes(message, info->secret, sizeof(info->secret));
+}
+
+#define PACK(name, function, member)                                                       \
+    static void pack_##name(struct opb_message *message, const struct opb_node_info *info) \
+    {                                                                                      \
+        function(message, info->member);                                                   \
+    }
+
+PACK(version, opb_pack_cstr, version_text)
+PACK(script, opb_pack_cstr, script)
+PACK(verbose, opb_pack_bool, verbose)
+PACK(memory_usage, opb_pack_bool, memory_usage)
+PACK(node_socket, opb_pack_cstr, node_socket)
+PACK(node, opb_pack_cstr, node)
+PACK(host, opb_pack_uint, host)
+PACK(orthanc, opb_pack_cstr, orthanc_path)
+PACK(worker_index, opb_pack_uint, worker_index)
+PACK(workers_count, opb_pack_uint, workers_count)
+
 static const struct key keys[] = {
-    {"version", read_version},
-    {"functions", read_functions},
-    {"calls", read_calls},
-    {"script", read_script},
-    {"verbose", read_verbose},
-    {"memory_usage", read_memory_usage},
-    {"node_socket", read_node_socket},
-    {"node", read_node},
-    {"host", read_host},
-    {"secret", read_secret},
-    {"orthanc", read_orthanc},
-    {"worker_index", read_worker_index},
-    {"workers_count", read_workers_count},
+    {"version", read_version, pack_version},
+    {"functions", read_functions, pack_functions},
+    {"calls", read_calls, pack_calls},
+    {"script", read_script, pack_script},
+    {"verbose", read_verbose, pack_verbose},
+    {"memory_usage", read_memory_usage, pack_memory_usage},
+    {"node_socket", read_node_socket, pack_node_socket},
+    {"node", read_node, pack_node},
+    {"host", read_host, pack_host},
+    {"secret", read_secret, pack_secret},
+    {"orthanc", read_orthanc, pack_orthanc},
+    {"worker_index", read_worker_index, pack_worker_index},
+    {"workers_count", read_workers_count, pack_workers_count},
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
@@ -242,8 +312,8 @@ read_map(struct opb_reader *params, struct opb_node_info *info, char *text, size
 }
 
 enum opb_status
-opb_load_decode(struct opb_node_info **out, struct opb_frame *frame, char *text,
-                size_t capacity)
+opb_node_info_decode(struct opb_node_info **out, struct opb_frame *frame, char *text,
+                     size_t capacity)
 {
     enum opb_status status;
     struct opb_reader params;
@@ -262,4 +332,16 @@ opb_load_decode(struct opb_node_info **out, struct opb_frame *frame, char *text,
     }
     *out = info;
     return OPB_OK;
+}
+
+void
+opb_node_info_pack(struct opb_message *message, const struct opb_node_info *info)
+{
+    opb_message_begin_request(message, 0, 1);
+    opb_message_set_msgid(message, 0);
+    opb_pack_map(message, KEY_COUNT);
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        opb_pack_cstr(message, keys[i].name);
+        keys[i].pack(message, info);
+    }
 }
