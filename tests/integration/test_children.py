@@ -280,6 +280,7 @@ orthanc.RegisterRestCallback('/x', rest)
 ''')
     assert server.get('/x').text == '0'
     assert server.get('/child1').status_code == 404
+    server.wait_for_log('does nothing in a child process')
     lines = [text for _, text in server.messages() if 'does nothing in a child process' in text]
     assert len(lines) == 1 and 'RegisterRestCallback()' in lines[0], server.messages()
 
