@@ -351,6 +351,22 @@ def test_rest_api_from_another_process(example, plugin):
     assert server.stop() == 0
 
 
+@pytest.mark.ours
+def test_sdk_in_child_processes(example):
+    server = example('ours', 'child_processes')
+    study, series = dicom.generate_uid(), dicom.generate_uid()
+    expected = {}
+    for index in range(6):
+        content = dicom.make_dicom('gray8', StudyInstanceUID=study, SeriesInstanceUID=series,
+                                   InstanceNumber=index)
+        expected[server.upload(content)] = float(dicom.read(content).pixel_array.mean())
+    (identifier,) = server.get('/series').json()
+    for _ in range(2):
+        assert server.get('/brightness/' + identifier).json() == expected
+    assert server.stop() == 0
+    server.assert_no_leftovers()
+
+
 def at_once(count, work):
     """What work(index) returned, each in a thread of its own."""
     with concurrent.futures.ThreadPoolExecutor(count) as executor:

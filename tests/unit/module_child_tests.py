@@ -16,6 +16,7 @@ FOLDER = os.environ["OPB_MODULE_FOLDER"]
 def run(code, version):
     environment = dict(os.environ, PYTHONPATH=FOLDER)
     environment.pop("ORTHANC_PYTHON_BRIDGE_NODE_VERSION", None)
+    environment.pop("ORTHANC_PYTHON_BRIDGE_CREDENTIALS", None)
     if version:
         environment["ORTHANC_PYTHON_BRIDGE_NODE_VERSION"] = version
     done = subprocess.run([sys.executable, "-B", "-X", "dev", "-c", code], env=environment,
