@@ -7,6 +7,7 @@ Elsewhere: that children can be made at all (test_processes.py).
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -378,6 +379,40 @@ orthanc.RegisterRestCallback('/x', rest)
 ''')
     answers, failed = server.get('/x', timeout=100).json()
     assert answers == ['test'] * 40 and failed == []
+
+
+def test_a_child_goes_on_while_the_generation_of_its_host_drains(orthanc, tmp_path):
+    """A reload fails no request, nor what its child processes ask for."""
+    server = orthanc(script=r'''
+import multiprocessing, os
+import orthanc
+STARTED = %r
+def work(queue, path):
+    orthanc.GetOrthancPath()
+    open(STARTED, 'w').close()
+    while not os.path.exists(path):     # until the next generation serves
+        orthanc.RestApiGet('/system')
+    queue.put([orthanc.RestApiGet('/system')[:1] == b'{' for _ in range(5)])
+def rest(output, uri, **request):
+    queue = multiprocessing.Queue()
+    process = multiprocessing.Process(target=work, args=(queue, request['get']['path']))
+    process.start()
+    answer = queue.get(timeout=60)
+    process.join(20)
+    output.AnswerBuffer(str(all(answer)), 'text/plain')
+orthanc.RegisterRestCallback('/work', rest)
+''' % os.path.join(str(tmp_path), 'started') + PID_ROUTE)
+    before = server.host_pid()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(
+        server.get('/work?path=%s' % (tmp_path / 'go'), timeout=90).text))
+    thread.start()
+    wait_until(lambda: (tmp_path / 'started').exists(), 20, 'the child')
+    assert server.post('/python-bridge/reload', '{}').status_code == 200
+    assert server.host_pid() != before
+    (tmp_path / 'go').touch()
+    thread.join(60)
+    assert answers == ['True']
 
 
 ORPHAN = r'''

@@ -8,6 +8,7 @@
 #include "protocol/sockets.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -291,14 +292,15 @@ child_processes_have_a_limit_that_leaves_lanes_for_hosts(void **state)
     forget_host(&host);
 }
 
-static unsigned freed;
+static atomic_uint freed;
 
 static OrthancPluginErrorCode
 make_image(const void *params)
 {
+    static char picture;
     const _OrthancPluginCreateImage *image = params;
 
-    *image->target = (OrthancPluginImage *)&freed;
+    *image->target = (OrthancPluginImage *)&picture;
     return OrthancPluginErrorCode_Success;
 }
 
@@ -377,7 +379,7 @@ objects_of_a_child_process_are_its_own_and_end_with_its_last_lane(void **state)
     assert_int_equal(ask_width(second, handle), -1);
     freed = 0;
     opb_lane_close(second);
-    for (int i = 0; i < 2000 && __atomic_load_n(&freed, __ATOMIC_SEQ_CST) == 0; i++) {
+    for (int i = 0; i < 2000 && freed == 0; i++) {
         usleep(10000); /* its thread notices */
     }
     assert_int_equal(freed, 1);
