@@ -6,26 +6,35 @@
  */
 #include "events.h"
 #include "invocation.h"
+#include "last_jobs.h"
 #include "log.h"
 #include "pool.h"
 #include "routes.h"
 
 #include "protocol/sockets.h"
 
-#define DRAIN_MS 10000u /* for SDK calls of the script's threads that run at the stop */
+/* For SDK calls of the script's threads that run at the stop; and once those that wait for
+ * a job have nothing to wait for any more. */
+#define DRAIN_MS 5000u
 
 /* From here on no thread of ours may begin what needs the server. */
 static void
 stop_serving(struct opb_node *node)
 {
+    time_t since = 0;
+
     if (opb_node_phase(node) < OPB_PHASE_STOPPED) {
         opb_node_set_phase(node, OPB_PHASE_STOPPED);
     }
-    if (!opb_invocations_drain(node, opb_deadline_ms(DRAIN_MS))) {
-        opb_log_warning(
-            "Orthanc stops while a thread of the Python script is in an SDK call "
-            "that has taken more than %u seconds",
-            DRAIN_MS / 1000u);
+    if (!opb_invocations_drain(node, opb_deadline_ms(DRAIN_MS), &since)) {
+        node->last_jobs = opb_last_jobs_begin(node, since);
+        if (!opb_invocations_drain(node, opb_deadline_ms(DRAIN_MS), &since)) {
+            opb_log_warning(
+                "Orthanc stops while a thread of the Python script is in an SDK call "
+                "that has taken more than %u seconds",
+                2 * DRAIN_MS / 1000u);
+        }
+        opb_last_jobs_hurry(node->last_jobs);
     }
 }
 

@@ -67,6 +67,7 @@ static const struct key section_keys[] = {
     {"DrainTimeout", KEY_SECONDS, FIELD(drain_timeout_ms), 0.1, 3600},
     {"MaxCalls", KEY_NUMBER, FIELD(max_calls), 0, 2147483647},
     {"MaxMemory", KEY_NUMBER, FIELD(max_memory_mb), 0, 1048576},
+    {"StoppedTimeout", KEY_SECONDS, FIELD(stopped_timeout_ms), 0.1, 86400},
     {"StopTimeout", KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
 };
 #define SECTION_KEY_COUNT (sizeof(section_keys) / sizeof(section_keys[0]))
@@ -561,6 +562,7 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     }
     reading.config->queue_timeout_ms = 10 * 1000;
     reading.config->start_timeout_ms = 60 * 1000;
+    reading.config->stopped_timeout_ms = 45 * 1000;
     reading.config->stop_timeout_ms = 30 * 1000;
     reading.config->max_restarts = 10;
     reading.config->shared_memory = true;

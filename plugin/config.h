@@ -37,13 +37,15 @@ struct opb_config {
     uint32_t max_restarts;                    /* Python.MaxRestarts (10); 0: no limit */
     uint32_t restart_window_ms;               /* Python.RestartWindow (seconds, 60) */
     char *admin_path; /* Python.AdminPath ("/python-bridge"); "": no routes of our own */
-    uint32_t reload_timeout_ms; /* Python.ReloadTimeout (seconds, 60): importing the script
-                                   for the next generation */
-    uint32_t drain_timeout_ms;  /* Python.DrainTimeout (seconds, 30): what runs in the
-                                   generation before */
-    uint32_t max_calls;         /* Python.MaxCalls: of one host; 0: no limit */
-    uint32_t max_memory_mb;     /* Python.MaxMemory (MiB): likewise */
-    bool reload_on_change;      /* Python.ReloadOnChange */
+    uint32_t reload_timeout_ms;  /* Python.ReloadTimeout (seconds, 60): importing the script
+                                    for the next generation */
+    uint32_t drain_timeout_ms;   /* Python.DrainTimeout (seconds, 30): what runs in the
+                                    generation before */
+    uint32_t max_calls;          /* Python.MaxCalls: of one host; 0: no limit */
+    uint32_t max_memory_mb;      /* Python.MaxMemory (MiB): likewise */
+    bool reload_on_change;       /* Python.ReloadOnChange */
+    uint32_t stopped_timeout_ms; /* Python.StoppedTimeout (seconds, 45): the events until
+                                    ORTHANC_STOPPED */
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

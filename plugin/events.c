@@ -49,16 +49,19 @@ struct opb_events {
     uint32_t count;
     struct event *first_switch; /* of those in the queue */
     struct event **last_switch;
-    uint64_t switch_count; /* ever put into the queue */
-    uint64_t switch_done;  /* of those: the old session was told */
-    uint64_t lost_count;   /* no room, or no memory */
-    uint64_t late_count;   /* after ORTHANC_STOPPED */
+    uint64_t switch_count;    /* ever put into the queue */
+    uint64_t switch_done;     /* of those: the old session was told */
+    uint64_t lost_count;      /* no room, or no memory */
+    uint64_t late_count;      /* after ORTHANC_STOPPED */
+    uint64_t aside_count;     /* have ended two hosts */
+    char at_hand[WHAT_BYTES]; /* what is being delivered, for logs */
     pthread_t thread;
     bool is_running;  /* the thread exists */
     bool is_stopping; /* it ends after the event at hand */
     bool has_started; /* ORTHANC_STARTED has come */
     bool has_stopped; /* ORTHANC_STOPPED is in the queue, or was */
     bool stop_done;   /* it was delivered, or given up */
+    bool is_too_late; /* it was given up, since it took longer than it may */
 };
 
 static const char *
@@ -181,6 +184,34 @@ run(struct opb_events *events, struct opb_session *session, struct delivery *del
     return opb_call_run(events->node, OPB_CALL_CHANGE_INDEX, &io, what, OPB_FOREVER);
 }
 
+static void
+set_aside(struct opb_events *events, const struct event *event)
+{
+    uint64_t count;
+
+    pthread_mutex_lock(&events->lock);
+    count = ++events->aside_count;
+    pthread_mutex_unlock(&events->lock);
+    opb_log_error(
+        "The event %s %s (resource type %d) has ended two hosts: it is set aside, "
+        "and the next event is delivered. That makes %llu since the start",
+        change_name(event->change), event->resource_id, (int)event->resource_type,
+        (unsigned long long)count);
+}
+
+/* Names the event for logs, and as the one at hand. */
+static void
+name_event(struct opb_events *events, const struct event *event, char *what,
+           size_t capacity)
+{
+    (void)snprintf(what, capacity, "on-change callback for %s%s%s",
+                   change_name(event->change), event->resource_id[0] != '\0' ? " " : "",
+                   event->resource_id); /* cut if it does not fit */
+    pthread_mutex_lock(&events->lock);
+    (void)snprintf(events->at_hand, sizeof(events->at_hand), "%s", what);
+    pthread_mutex_unlock(&events->lock);
+}
+
 /* Delivers one event, to the session (NULL: whichever there is) as long as it lives. False:
  * there is no host, and nobody should wait for one. */
 static bool
@@ -190,9 +221,7 @@ deliver(struct opb_events *events, const struct event *event, struct opb_session
     char what[WHAT_BYTES];
     int deaths = 0;
 
-    (void)snprintf(what, sizeof(what), "on-change callback for %s%s%s",
-                   change_name(event->change), event->resource_id[0] != '\0' ? " " : "",
-                   event->resource_id);
+    name_event(events, event, what, sizeof(what));
     for (;;) {
         if (session != NULL && opb_session_is_dead(session)) {
             session = NULL;
@@ -218,11 +247,7 @@ deliver(struct opb_events *events, const struct event *event, struct opb_session
                 break; /* it had ended before */
             }
             if (++deaths == 2) {
-                opb_log_error(
-                    "The event %s %s (resource type %d) has ended two hosts: it is "
-                    "set aside, and the next event is delivered",
-                    change_name(event->change), event->resource_id,
-                    (int)event->resource_type);
+                set_aside(events, event);
                 return true;
             }
             opb_log_warning("The event %s %s is delivered once more, to the next host",
@@ -325,10 +350,12 @@ drop_all(struct opb_events *events)
     struct event *event;
     struct event *next;
     uint32_t count;
+    bool is_too_late;
 
     pthread_mutex_lock(&events->lock);
     event = events->first;
     count = events->count;
+    is_too_late = events->is_too_late;
     events->first = NULL;
     events->last = &events->first;
     events->first_switch = NULL;
@@ -341,8 +368,9 @@ drop_all(struct opb_events *events)
         event_free(event);
     }
     if (count > 0) {
-        opb_log_warning("%u change events are dropped: there is no host to take them",
-                        (unsigned)count);
+        opb_log_warning("%u change events are dropped: %s", (unsigned)count,
+                        is_too_late ? "there was no time left for them"
+                                    : "there is no host to take them");
     }
     pthread_mutex_lock(&events->lock); /* said before the server goes on to its end */
     events->stop_done = events->has_stopped;
@@ -416,6 +444,27 @@ count_lost(struct opb_events *events)
     }
 }
 
+/* With the lock held: until the script has been told, or must be left behind. True if it
+ * must: what then was at hand is copied to text. */
+static bool
+await_stop(struct opb_events *events, char *text, size_t capacity)
+{
+    uint64_t deadline_ms = opb_deadline_ms(events->node->config->stopped_timeout_ms);
+
+    while (!events->stop_done &&
+           opb_condition_wait(&events->changed, &events->lock, deadline_ms) == OPB_OK) {
+    }
+    if (events->stop_done) {
+        return false;
+    }
+    events->is_too_late = true;
+    events->is_stopping = true; /* the thread leaves after the event at hand */
+    events->stop_done = true;
+    (void)snprintf(text, capacity, "%s", events->at_hand);
+    pthread_cond_broadcast(&events->changed);
+    return true;
+}
+
 void
 opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
                 OrthancPluginResourceType resource_type, const char *resource_id)
@@ -424,6 +473,8 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
     bool is_stop = change == OrthancPluginChangeType_OrthancStopped;
     size_t id_bytes = strlen(id) + 1;
     struct event *event = malloc(sizeof(*event) + id_bytes);
+    char text[WHAT_BYTES];
+    bool is_too_late = false;
 
     if (event != NULL) {
         *event = (struct event){.change = change, .resource_type = resource_type};
@@ -446,13 +497,27 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
         event = NULL;
         events->has_stopped = is_stop;
         pthread_cond_broadcast(&events->changed);
-        while (is_stop &&
-               !events->stop_done) { /* bounded by the script, as in the contract */
-            (void)opb_condition_wait(&events->changed, &events->lock, OPB_FOREVER);
-        }
+        is_too_late = is_stop && await_stop(events, text, sizeof(text));
     }
     pthread_mutex_unlock(&events->lock);
     free(event);
+    if (is_too_late) {
+        opb_log_error("Orthanc stops without having waited any longer for the %s: all "
+                      "events until ORTHANC_STOPPED were to be done within %g s "
+                      "(Python.StoppedTimeout)",
+                      text, events->node->config->stopped_timeout_ms / 1000.0);
+    }
+}
+
+void
+opb_events_count(struct opb_events *events, struct opb_event_counts *counts)
+{
+    pthread_mutex_lock(&events->lock);
+    *counts = (struct opb_event_counts){.queued = events->count,
+                                        .lost = events->lost_count,
+                                        .set_aside = events->aside_count,
+                                        .late = events->late_count};
+    pthread_mutex_unlock(&events->lock);
 }
 
 void

@@ -2,7 +2,8 @@
 /* plugin/events.h - change events: a queue, and the thread that delivers them in order
  *
  * Orthanc's notification only appends; ORTHANC_STOPPED waits until the queue is empty and
- * its own callback has returned, or the host is dead and none replaces it in time.
+ * its own callback has returned, or the host is dead and none replaces it in time; never
+ * longer than Python.StoppedTimeout.
  */
 #ifndef OPB_EVENTS_H
 #define OPB_EVENTS_H
@@ -16,6 +17,13 @@ OPB_MUST_CHECK enum opb_status opb_events_start(struct opb_events *events);
 /* Copies the event. Never blocks for long, but for ORTHANC_STOPPED, which waits. */
 void opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
                      OrthancPluginResourceType resource_type, const char *resource_id);
+struct opb_event_counts {
+    uint32_t queued;    /* now */
+    uint64_t lost;      /* the queue was full, or there was no memory */
+    uint64_t set_aside; /* have ended two hosts */
+    uint64_t late;      /* came after ORTHANC_STOPPED */
+};
+void opb_events_count(struct opb_events *events, struct opb_event_counts *counts);
 /* Orthanc has started: scripts have been told, or would have been. */
 void opb_events_note_started(struct opb_events *events);
 

@@ -270,6 +270,31 @@ opb_give_object(struct opb_invocation *inv, enum opb_class class_id, void *objec
     }
 }
 
+/* With the node's lock held, as the next one. */
+static void
+list_server_call(struct opb_invocation *inv)
+{
+    struct opb_invocation **first = &inv->node->server_calls;
+
+    inv->is_server_call = true;
+    inv->begun = time(NULL);
+    inv->next_server_call = *first;
+    inv->server_call_link = first;
+    if (*first != NULL) {
+        (*first)->server_call_link = &inv->next_server_call;
+    }
+    *first = inv;
+}
+
+static void
+unlist_server_call(struct opb_invocation *inv)
+{
+    *inv->server_call_link = inv->next_server_call;
+    if (inv->next_server_call != NULL) {
+        inv->next_server_call->server_call_link = inv->server_call_link;
+    }
+}
+
 /* Refuses what this server lacks, and what may not be called in this phase of its life. */
 static bool
 may_run(struct opb_invocation *inv)
@@ -299,8 +324,7 @@ may_run(struct opb_invocation *inv)
     phase = inv->node->phase;
     if ((function->flags & OPB_SDK_NEEDS_SERVER) != 0 && opb_call_is_own_thread() &&
         phase < OPB_PHASE_STOPPED) {
-        inv->node->server_calls++; /* ORTHANC_STOPPED waits for it: see drain */
-        inv->is_server_call = true;
+        list_server_call(inv); /* ORTHANC_STOPPED waits for it: see drain */
     }
     pthread_mutex_unlock(&inv->node->lock);
     if (phase == OPB_PHASE_FINALIZING && (function->flags & OPB_SDK_PROTECTED) != 0) {
@@ -320,16 +344,20 @@ may_run(struct opb_invocation *inv)
 }
 
 bool
-opb_invocations_drain(struct opb_node *node, uint64_t deadline_ms)
+opb_invocations_drain(struct opb_node *node, uint64_t deadline_ms, time_t *since)
 {
     enum opb_status status = OPB_OK;
     bool is_drained;
 
     pthread_mutex_lock(&node->lock);
-    while (node->server_calls > 0 && status == OPB_OK) {
+    while (node->server_calls != NULL && status == OPB_OK) {
         status = opb_condition_wait(&node->changed, &node->lock, deadline_ms);
     }
-    is_drained = node->server_calls == 0;
+    is_drained = node->server_calls == NULL;
+    for (const struct opb_invocation *inv = node->server_calls; inv != NULL;
+         inv = inv->next_server_call) {
+        *since = inv->begun; /* the last in the list is the oldest */
+    }
     pthread_mutex_unlock(&node->lock);
     return is_drained;
 }
@@ -364,7 +392,8 @@ invocation_fini(struct opb_invocation *inv, bool is_sent)
     }
     if (inv->is_server_call) {
         pthread_mutex_lock(&inv->node->lock);
-        if (--inv->node->server_calls == 0 && inv->node->phase >= OPB_PHASE_STOPPED) {
+        unlist_server_call(inv);
+        if (inv->node->server_calls == NULL && inv->node->phase >= OPB_PHASE_STOPPED) {
             pthread_cond_broadcast(&inv->node->changed);
         }
         pthread_mutex_unlock(&inv->node->lock);

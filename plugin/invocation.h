@@ -18,6 +18,8 @@
 #include "protocol/frame.h"
 #include "protocol/message.h"
 
+#include <time.h>
+
 struct opb_invocation;
 struct opb_lane;
 struct opb_session;
@@ -31,9 +33,10 @@ OPB_MUST_CHECK enum opb_status opb_invocation_run(struct opb_session *session,
                                                   struct opb_message *message,
                                                   uint64_t deadline_ms);
 /* After the phase became OPB_PHASE_STOPPED: waits until no thread of our own is inside an
- * SDK call that needs the server. False if that takes longer than the deadline. */
+ * SDK call that needs the server. False if that takes longer than the deadline: then *since
+ * is when the oldest of them began. */
 struct opb_node;
-bool opb_invocations_drain(struct opb_node *node, uint64_t deadline_ms);
+bool opb_invocations_drain(struct opb_node *node, uint64_t deadline_ms, time_t *since);
 /* "1.12.6" as 1012006; UINT32_MAX for "mainline", 0 for what is no version. */
 uint32_t opb_orthanc_version(const char *text);
 /* Orthanc's text for an error code. Lends; never NULL. */

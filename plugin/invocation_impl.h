@@ -6,6 +6,8 @@
 
 #include "invocation.h"
 
+#include <time.h>
+
 #define OPB_MAX_PINS 4u
 #define OPB_MAX_KEPT 8u
 /* Texts longer than this travel as bytes, in either direction. */
@@ -24,8 +26,11 @@ struct opb_invocation {
     bool is_given;
     bool fault;
     bool is_malformed;   /* the arguments do not fit the function */
-    bool is_server_call; /* counted in node->server_calls */
-    uint64_t new_handle; /* owned object in the response */
+    bool is_server_call; /* listed in node->server_calls, whose lock guards these: */
+    time_t begun;
+    struct opb_invocation *next_server_call;
+    struct opb_invocation **server_call_link; /* what points to this one */
+    uint64_t new_handle;                      /* owned object in the response */
     uint64_t pins[OPB_MAX_PINS];
     uint32_t pin_count;
     struct {

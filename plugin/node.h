@@ -25,10 +25,12 @@ enum opb_phase {
     OPB_PHASE_FINALIZING /* inside OrthancPluginFinalize: no protected services */
 };
 
-struct opb_session;  /* session.h: one host process */
-struct opb_routes;   /* routes.h: REST routes and other registrations */
-struct opb_events;   /* events.h: the queue of change events */
-struct opb_services; /* service.h: node socket and service threads */
+struct opb_invocation; /* invocation.h: an SDK call */
+struct opb_session;    /* session.h: one host process */
+struct opb_routes;     /* routes.h: REST routes and other registrations */
+struct opb_events;     /* events.h: the queue of change events */
+struct opb_services;   /* service.h: node socket and service threads */
+struct opb_last_jobs;
 struct opb_pool; /* pool.h: the worker daemon: spawn, control connection, supervisor thread
                   */
 
@@ -56,8 +58,9 @@ struct opb_node {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* CLOCK_MONOTONIC; phase or session changed */
     enum opb_phase phase;
-    struct opb_session *session; /* the host that takes calls now, or NULL */
-    uint32_t server_calls; /* SDK calls that need the server, running on own threads */
+    struct opb_session *session;         /* the host that takes calls now, or NULL */
+    struct opb_invocation *server_calls; /* those that need the server and run on threads
+                                            of our own, the newest first; invocation.c */
     struct opb_counts counts;
     atomic_uint_least64_t shortage_ms; /* when one was last said: session.c */
 
@@ -65,6 +68,7 @@ struct opb_node {
     struct opb_events *events;
     struct opb_services *services;
     struct opb_pool *pool;
+    struct opb_last_jobs *last_jobs; /* last_jobs.h; NULL until it is needed */
 };
 
 /* Gives a node whose lock and condition are ready; everything else is zero. */

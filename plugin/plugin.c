@@ -13,6 +13,7 @@
 #include "plugin/admin.h"
 #include "plugin/config.h"
 #include "plugin/events.h"
+#include "plugin/last_jobs.h"
 #include "plugin/log.h"
 #include "plugin/policy.h"
 #include "plugin/node.h"
@@ -57,6 +58,7 @@ static void
 end_node(struct opb_node *node)
 {
     opb_node_set_phase(node, OPB_PHASE_FINALIZING);
+    opb_last_jobs_end(node->last_jobs);
     opb_pool_stop(node);
     if (node->events != NULL) {
         opb_events_stop(node->events);

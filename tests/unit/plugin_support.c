@@ -186,6 +186,7 @@ fake_node_new(void)
     node->config = calloc(1, sizeof(*node->config));
     assert_non_null(node->config);
     node->config->queue_timeout_ms = 300;
+    node->config->stopped_timeout_ms = 60 * 1000;
     (void)snprintf(node->name, sizeof(node->name), "test");
     (void)snprintf(host.directory, sizeof(host.directory), "/tmp/opb-test-XXXXXX");
     assert_non_null(mkdtemp(host.directory));

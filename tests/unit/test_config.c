@@ -49,6 +49,7 @@ an_empty_configuration_has_the_defaults(void **state)
     assert_int_equal(config->queue_timeout_ms, 10000);
     assert_int_equal(config->start_timeout_ms, 60000);
     assert_int_equal(config->stop_timeout_ms, 30000);
+    assert_int_equal(config->stopped_timeout_ms, 45000);
     assert_int_equal(config->max_restarts, 10);
     assert_int_equal(config->restart_window_ms, 60000);
     assert_int_equal(config->reload_timeout_ms, 60000);
@@ -65,7 +66,8 @@ every_key_is_read(void **state)
         "\"AllowThreads\": true, \"LateRoutes\": true, "
         "\"SharedMemory\": false, \"Worker\": \"/w\", \"Workers\": 1,"
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
-        "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"MaxRestarts\": 0,"
+        "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"StoppedTimeout\": 6, "
+        "\"MaxRestarts\": 0,"
         "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
         "\"ReloadOnChange\": true, \"MaxCalls\": 100, \"MaxMemory\": 512, "
         "\"DrainTimeout\": 9, \"AdminPath\": "
@@ -84,6 +86,7 @@ every_key_is_read(void **state)
     assert_int_equal(config->queue_timeout_ms, 500);
     assert_int_equal(config->start_timeout_ms, 7000);
     assert_int_equal(config->stop_timeout_ms, 1250);
+    assert_int_equal(config->stopped_timeout_ms, 6000);
     assert_int_equal(config->max_restarts, 0);
     assert_int_equal(config->restart_window_ms, 2500);
     assert_int_equal(config->reload_timeout_ms, 8000);

@@ -8,13 +8,15 @@
 #include "protocol/sockets.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define MAX_SEEN 256u
+#define MAX_SEEN   256u
+#define MAX_QUEUED 100000u /* as in events.c */
 
 static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
 static char seen[MAX_SEEN][40]; /* "4 new-patient", in order of delivery */
@@ -266,13 +268,63 @@ block(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *messag
 static void
 queue_has_an_end(void **state)
 {
-    fake_host_start(*state, block);
-    for (int i = 0; i < 100100; i++) {
+    struct opb_node *node = *state;
+    struct opb_event_counts counts;
+
+    fake_host_start(node, block);
+    for (unsigned i = 0; i < MAX_QUEUED + 100; i++) {
         change(OrthancPluginChangeType_NewInstance, "a");
     }
     assert_true(fake_log_has("A change event is lost"));
-    fake_host_kill("was killed"); /* else the queue would take long to empty */
+    assert_int_equal(fake_log_count("A change event is lost"), 1); /* one in 10000 */
+    opb_events_count(node->events, &counts);
+    assert_int_equal(counts.queued, MAX_QUEUED);
+    assert_in_range(counts.lost, 99, 100); /* one is on its way */
+    fake_host_kill("was killed");          /* else the queue would take long to empty */
     stop();
+    opb_events_count(node->events, &counts);
+    assert_int_equal(counts.queued, 0);
+    change(OrthancPluginChangeType_StableStudy, "late");
+    opb_events_count(node->events, &counts);
+    assert_int_equal(counts.late, 1);
+}
+
+static sem_t hanging_go;
+
+/* The first event does not return until the test says so. */
+static void
+hang_at_event(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *message)
+{
+    note(frame);
+    while (sem_wait(&hanging_go) != 0) {
+    }
+    fake_answer_nil(lane, frame, message);
+}
+
+static void
+stop_leaves_behind_a_callback_that_does_not_return(void **state)
+{
+    static const char *const expected[] = {"3 a"};
+    struct opb_node *node = *state;
+    uint64_t before_ms = opb_clock_ms();
+
+    assert_int_equal(sem_init(&hanging_go, 0, 0), 0);
+    node->config->stopped_timeout_ms = 300;
+    fake_host_start(node, hang_at_event);
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    stop();
+    assert_in_range(opb_clock_ms() - before_ms, 300, 3000);
+    assert_int_equal(opb_node_phase(node), OPB_PHASE_STOPPED);
+    expect_seen(expected, 1);
+    assert_true(fake_log_has("waited any longer for the on-change callback for "
+                             "NEW_INSTANCE a"));
+    assert_true(fake_log_has("Python.StoppedTimeout"));
+    assert_int_equal(sem_post(&hanging_go), 0);
+    opb_events_stop(node->events);
+    expect_seen(expected, 1);
+    assert_true(fake_log_has("2 change events are dropped: there was no time left"));
+    assert_int_equal(sem_destroy(&hanging_go), 0);
 }
 
 #define NEXT_HOST 7000u
@@ -421,6 +473,7 @@ main(void)
         EVENT_TEST(stop_ends_when_the_host_dies_for_good),
         EVENT_TEST(without_a_handler_nothing_waits),
         EVENT_TEST(queue_has_an_end),
+        EVENT_TEST(stop_leaves_behind_a_callback_that_does_not_return),
         EVENT_TEST(the_old_generation_sees_its_end_before_the_next_one_begins),
         EVENT_TEST(events_of_a_generation_that_has_died_go_to_the_next_one),
         EVENT_TEST(before_orthanc_has_started_and_after_it_has_stopped_nobody_is_told),

@@ -762,6 +762,8 @@ drain_waits_for_calls_that_need_the_server(void **state)
 {
     struct fixture *fixture = *state;
     struct opb_thread *thread;
+    time_t before = time(NULL);
+    time_t since = 0;
 
     atomic_store(&is_inside, false);
     atomic_store(&may_leave, false);
@@ -772,9 +774,10 @@ drain_waits_for_calls_that_need_the_server(void **state)
         sched_yield();
     }
     opb_node_set_phase(fixture->node, OPB_PHASE_STOPPED);
-    assert_false(opb_invocations_drain(fixture->node, opb_deadline_ms(50)));
+    assert_false(opb_invocations_drain(fixture->node, opb_deadline_ms(50), &since));
+    assert_in_range(since, before, time(NULL));
     atomic_store(&may_leave, true);
-    assert_true(opb_invocations_drain(fixture->node, opb_deadline_ms(5000)));
+    assert_true(opb_invocations_drain(fixture->node, opb_deadline_ms(5000), &since));
     opb_thread_join(thread);
 }
 
