@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/admin.c - the bridge's own REST routes, below Python.AdminPath
  *
- * Here:      POST .../reload, and its answers in JSON.
- * Elsewhere: the reload itself (generations.c).
+ * Here:      POST .../reload, GET .../status, and their answers in JSON.
+ * Elsewhere: the reload itself (generations.c), what the status says (node_status.c).
  *
  * Whoever may use the REST API may use them: authentication and the script's HTTP filter
  * come before. They count as REST callbacks of ours (late_routes.h).
@@ -15,6 +15,7 @@
 #include "plugin/log.h"
 #include "plugin/pool.h"
 #include "plugin/routes.h"
+#include "plugin/node_status.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -22,20 +23,6 @@
 #include <string.h>
 
 #define PATTERN_BYTES 512u
-
-/* A JSON string of what is UTF-8 in text: a text that was cut may end inside a character.
- */
-static json_t *
-text_value(const char *text)
-{
-    size_t bytes = strlen(text);
-    json_t *value = json_stringn(text, bytes);
-
-    for (int i = 0; i < 3 && value == NULL && bytes > 0; i++) {
-        value = json_stringn(text, --bytes);
-    }
-    return value != NULL ? value : json_string("(not UTF-8)");
-}
 
 /* Takes answer. */
 static void
@@ -98,7 +85,7 @@ reload(struct opb_node *node, OrthancPluginRestOutput *output)
     case OPB_RELOAD_FAILED:
         send_failure(node, output, 500,
                      "The script could not be loaded: the generation before goes on",
-                     text_value(result->text));
+                     opb_json_text(result->text));
         break;
     case OPB_RELOAD_BUSY:
         send_failure(node, output, 409, "The script is being loaded already", json_null());
@@ -137,19 +124,55 @@ serve_reload(OrthancPluginRestOutput *output, const char *url,
     return OrthancPluginErrorCode_Success;
 }
 
+static OrthancPluginErrorCode
+serve_status(OrthancPluginRestOutput *output, const char *url,
+             const OrthancPluginHttpRequest *request)
+{
+    struct opb_node *node = opb_node_current();
+    char *text;
+
+    (void)url;
+    if (node == NULL || node->pool == NULL) {
+        return OrthancPluginErrorCode_Plugin;
+    }
+    if (request->method != OrthancPluginHttpMethod_Get) {
+        OrthancPluginSendMethodNotAllowed(node->context, output, "GET");
+        return OrthancPluginErrorCode_Success;
+    }
+    (void)opb_late_enter(opb_routes_late(node->routes)); /* it takes no lock of Orthanc */
+    text = opb_node_status_text(node);
+    if (text != NULL) {
+        OrthancPluginAnswerBuffer(node->context, output, text, (uint32_t)strlen(text),
+                                  "application/json");
+        free(text);
+    }
+    else {
+        send_failure(node, output, 500, "Not enough memory", json_null());
+    }
+    opb_late_leave(opb_routes_late(node->routes));
+    return OrthancPluginErrorCode_Success;
+}
+
+static void
+add_route(struct opb_node *node, const char *name, OrthancPluginRestCallback callback)
+{
+    char pattern[PATTERN_BYTES];
+
+    if (snprintf(pattern, sizeof(pattern), "%s/%s", node->config->admin_path, name) >=
+        (int)sizeof(pattern)) {
+        opb_log_error("The configuration option \"Python.AdminPath\" is too long: there is "
+                      "no route %s",
+                      name);
+        return;
+    }
+    OrthancPluginRegisterRestCallbackNoLock(node->context, pattern, callback);
+}
+
 void
 opb_admin_register(struct opb_node *node)
 {
-    const char *path = node->config->admin_path;
-    char pattern[PATTERN_BYTES];
-
-    if (path[0] == '\0') {
-        return;
+    if (node->config->admin_path[0] != '\0') {
+        add_route(node, "reload", serve_reload);
+        add_route(node, "status", serve_status);
     }
-    if (snprintf(pattern, sizeof(pattern), "%s/reload", path) >= (int)sizeof(pattern)) {
-        opb_log_error("The configuration option \"Python.AdminPath\" is too long: there is "
-                      "no route to reload the script");
-        return;
-    }
-    OrthancPluginRegisterRestCallbackNoLock(node->context, pattern, serve_reload);
 }

@@ -106,3 +106,12 @@ opb_kind_register(struct opb_kind_states *states, struct opb_node *node,
                       why[0] != '\0' ? why : "another one may be registered already");
     }
 }
+
+bool
+opb_kind_needs_restart(const struct opb_kind_states *states, enum opb_call_index call)
+{
+    const struct opb_kind *kind = opb_kind(call);
+
+    return kind != NULL && kind->is_latched &&
+           atomic_load(&states->of[call]) == KIND_UNKNOWN;
+}

@@ -40,6 +40,9 @@ struct opb_kind_states {
 void opb_kind_register(struct opb_kind_states *states, struct opb_node *node,
                        enum opb_call_index call);
 
+/* Whether a script that has registered it must wait for the next start of Orthanc. */
+bool opb_kind_needs_restart(const struct opb_kind_states *states, enum opb_call_index call);
+
 /* The newer callbacks that name the peer by an object of their own. */
 #define OPB_SDK_HAS_CONNECTION ORTHANC_PLUGINS_VERSION_IS_ABOVE(1, 12, 10)
 

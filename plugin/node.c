@@ -7,6 +7,7 @@
 #include "plugin/node.h"
 
 #include "plugin/threads.h"
+#include "protocol/sockets.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ opb_node_new(struct opb_node **out)
     if (opb_condition_init(&node->changed) != OPB_OK) {
         goto fini_lock;
     }
+    node->born_ms = opb_clock_ms();
     *out = node;
     return OPB_OK;
 

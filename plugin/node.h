@@ -51,6 +51,7 @@ struct opb_node {
     struct opb_config *config;
     char name[OPB_NODE_NAME_BYTES + 1]; /* as the pool calls this node */
     uint8_t secret[OPB_SECRET_BYTES];
+    uint64_t born_ms;      /* opb_clock_ms() */
     char pool_socket[108]; /* where call lanes connect to */
 
     /* Guards name, pool_socket and what follows, and session states. A leaf: nothing else

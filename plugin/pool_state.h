@@ -15,7 +15,10 @@
 #include "spawn.h"
 #include "watch.h"
 
+#include <time.h>
+
 #define OPB_POOL_TEXT_BYTES 1024u
+#define OPB_DEATH_BYTES     512u
 #define OPB_POOL_GROUPS     8u /* hosts at a time: current, next, unneeded, retired */
 #define OPB_POOL_RETIRED    4u /* generations that come to their end at a time */
 
@@ -49,6 +52,14 @@ struct opb_retired {
     bool has_thread;
     bool is_done;    /* join it */
     bool is_joining; /* somebody does */
+};
+
+/* Of hosts that served, and of the worker. */
+struct opb_deaths {
+    uint64_t count;
+    pid_t pid; /* of the last one */
+    time_t when;
+    char reason[OPB_DEATH_BYTES]; /* completes "The host (pid 12) ...", or a sentence */
 };
 
 struct opb_pool {
@@ -97,6 +108,7 @@ struct opb_pool {
     uint32_t doomed_count;
     char *files;    /* of the script that has just been loaded, for the watch; or NULL */
     bool is_broken; /* the script on disk did not load */
+    struct opb_deaths deaths;
 
     /* The change of generation. */
     enum opb_reload_step step;

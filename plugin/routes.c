@@ -44,6 +44,7 @@ struct table {
     bool has_kind[OPB_CALL_COUNT];
     uint32_t index_of[OPB_MAX_ROUTES]; /* entry -> the host's number, or NO_INDEX */
     struct waiting *waiting;           /* routes without an entry, in order */
+    struct waiting *given_up;          /* those that need a restart */
 };
 
 struct opb_routes {
@@ -70,18 +71,24 @@ waiting_free(struct waiting *waiting)
 }
 
 static void
-table_free(struct table *table)
+waiting_free_all(struct waiting *first)
 {
     struct waiting *next;
 
-    if (table == NULL) {
-        return;
-    }
-    for (struct waiting *each = table->waiting; each != NULL; each = next) {
+    for (struct waiting *each = first; each != NULL; each = next) {
         next = each->next;
         waiting_free(each);
     }
-    free(table);
+}
+
+static void
+table_free(struct table *table)
+{
+    if (table != NULL) {
+        waiting_free_all(table->waiting);
+        waiting_free_all(table->given_up);
+        free(table);
+    }
 }
 
 static struct table *
@@ -691,6 +698,26 @@ opb_routes_register_waiting(struct opb_routes *routes)
     return count;
 }
 
+/* For the status, as long as the table is the current one. Takes waiting. */
+static void
+keep_given_up(struct opb_routes *routes, struct waiting *waiting)
+{
+    struct waiting **link;
+
+    waiting->next = NULL;
+    pthread_mutex_lock(&routes->lock);
+    if (waiting->generation == routes->generation) {
+        for (link = &routes->current->given_up; *link != NULL; link = &(*link)->next) {
+        }
+        *link = waiting;
+        waiting = NULL;
+    }
+    pthread_mutex_unlock(&routes->lock);
+    if (waiting != NULL) {
+        waiting_free(waiting);
+    }
+}
+
 void
 opb_routes_refuse_waiting(struct opb_routes *routes, const char *why)
 {
@@ -701,6 +728,32 @@ opb_routes_refuse_waiting(struct opb_routes *routes, const char *why)
             "The REST route %s was registered after the start of Orthanc: it needs "
             "a restart of Orthanc to become effective, since %s",
             waiting->pattern, why);
-        waiting_free(waiting);
+        keep_given_up(routes, waiting);
     }
+}
+
+void
+opb_routes_each_waiting(struct opb_routes *routes,
+                        void (*visit)(void *context, const char *what,
+                                      enum opb_route_wait wait),
+                        void *context)
+{
+    const struct table *current;
+
+    pthread_mutex_lock(&routes->lock);
+    current = routes->current;
+    for (const struct waiting *each = current->waiting; each != NULL; each = each->next) {
+        visit(context, each->pattern, OPB_ROUTE_WAITS);
+    }
+    for (const struct waiting *each = current->given_up; each != NULL; each = each->next) {
+        visit(context, each->pattern, OPB_ROUTE_NEEDS_RESTART);
+    }
+    for (int kind = 0; kind < OPB_CALL_COUNT; kind++) {
+        if (current->has_kind[kind] &&
+            opb_kind_needs_restart(&routes->kinds, (enum opb_call_index)kind)) {
+            visit(context, opb_kind((enum opb_call_index)kind)->description,
+                  OPB_ROUTE_NEEDS_RESTART);
+        }
+    }
+    pthread_mutex_unlock(&routes->lock);
 }

@@ -62,6 +62,16 @@ bool opb_routes_has_waiting(struct opb_routes *routes);
 /* Registers them with Orthanc on the calling thread, which must be inside no callback,
  * while no REST callback runs. Says how many now work. */
 uint32_t opb_routes_register_waiting(struct opb_routes *routes);
+/* What new calls would find if it could be registered with Orthanc. */
+enum opb_route_wait {
+    OPB_ROUTE_WAITS,        /* a REST route, until it is safe (late_routes.h) */
+    OPB_ROUTE_NEEDS_RESTART /* a REST route or another kind, by its description */
+};
+/* Calls visit for each, with a lock held: it must call nothing of ours or Orthanc's. */
+void opb_routes_each_waiting(struct opb_routes *routes,
+                             void (*visit)(void *context, const char *what,
+                                           enum opb_route_wait wait),
+                             void *context);
 /* Gives them up: logs that they need a restart of Orthanc, and why. */
 void opb_routes_refuse_waiting(struct opb_routes *routes, const char *why);
 struct opb_late *opb_routes_late(struct opb_routes *routes);

@@ -40,6 +40,7 @@ struct opb_session {
     struct opb_node *node;
     uint32_t host;
     pid_t pid;
+    uint64_t born_ms;
     bool is_child;
     struct opb_handles *handles;
     uint32_t reference_count;
@@ -76,6 +77,7 @@ opb_session_new(struct opb_session **out, struct opb_node *node, uint32_t host, 
     session->node = node;
     session->host = host;
     session->pid = pid;
+    session->born_ms = opb_clock_ms();
     session->reference_count = 1;
     *out = session;
     return OPB_OK;
@@ -140,6 +142,12 @@ uint32_t
 opb_session_host(const struct opb_session *session)
 {
     return session->host;
+}
+
+uint64_t
+opb_session_born_ms(const struct opb_session *session)
+{
+    return session->born_ms;
 }
 
 pid_t

@@ -38,6 +38,8 @@ struct opb_session *opb_session_ref(struct opb_session *session);
 void opb_session_unref(struct opb_session *session); /* NULL is fine */
 
 uint32_t opb_session_host(const struct opb_session *session);
+/* When it was made, by opb_clock_ms(). */
+uint64_t opb_session_born_ms(const struct opb_session *session);
 pid_t opb_session_pid(const struct opb_session *session);
 struct opb_handles *opb_session_handles(struct opb_session *session);
 struct opb_node *opb_session_node(struct opb_session *session);

@@ -105,6 +105,19 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* For the status. */
+static void
+note_death(struct opb_pool *pool, pid_t pid, const char *reason)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->deaths.count++;
+    pool->deaths.pid = pid;
+    pool->deaths.when = time(NULL);
+    (void)snprintf(pool->deaths.reason, sizeof(pool->deaths.reason), "%s",
+                   reason); /* cut if it does not fit */
+    pthread_mutex_unlock(&pool->lock);
+}
+
 static void
 log_death(struct opb_pool *pool, pid_t pid, const char *reason, bool is_stopping)
 {
@@ -152,6 +165,7 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
     pthread_mutex_unlock(&pool->lock);
     if (!is_starting) {
         log_death(pool, pid, reason, is_stopping);
+        note_death(pool, pid, reason);
     }
     if (is_current) {
         opb_pool_end_host(pool, reason);
@@ -229,6 +243,7 @@ lose_pool(struct opb_pool *pool, const char *why)
         plan_relaunch(pool);
     }
     if (!is_starting) {
+        note_death(pool, (pid_t)pid, text);
         opb_log_error(
             "%s%s", text,
             is_stopping ? "" : "; all hosts are ended, and everything is started anew");
