@@ -180,6 +180,7 @@ struct job {
     const char *what;
     uint64_t deadline_ms;
     uint32_t timeout_ms; /* from when it runs; 0: none */
+    bool is_last;        /* so the time is DrainTimeout */
     char *text;
     size_t text_capacity;
     enum opb_outcome outcome;
@@ -199,6 +200,11 @@ run_on_lane(struct job *job, char *text, size_t capacity)
     struct level level = {
         .session = job->session, .lane = job->lane, .kind = job->kind, .outer = innermost};
 
+    if (opb_node_phase(job->node) == OPB_PHASE_STOPPED &&
+        (job->timeout_ms == 0 || job->timeout_ms > job->node->config->drain_timeout_ms)) {
+        job->timeout_ms = job->node->config->drain_timeout_ms; /* the server waits for it */
+        job->is_last = true;
+    }
     if (job->timeout_ms != 0) {
         job->deadline_ms = earlier(job->deadline_ms, opb_deadline_ms(job->timeout_ms));
     }
@@ -248,9 +254,10 @@ give_up(const struct job *job)
                       job->what);
     }
     else if (job->timeout_ms != 0) {
-        opb_log_error("The %s has not returned within %g s (Python.CallTimeout): it has "
-                      "failed",
-                      job->what, job->timeout_ms / 1000.0);
+        opb_log_error("The %s has not returned within %g s (%s): it has failed", job->what,
+                      job->timeout_ms / 1000.0,
+                      job->is_last ? "Python.DrainTimeout, since Orthanc stops"
+                                   : "Python.CallTimeout");
     }
     else {
         opb_log_error("The %s has not returned in time: it has failed", job->what);

@@ -36,6 +36,9 @@ stop_serving(struct opb_node *node)
         }
         opb_last_jobs_hurry(node->last_jobs);
     }
+    if (node->pool != NULL) {
+        opb_pool_limit_calls(node->pool);
+    }
 }
 
 OrthancPluginErrorCode

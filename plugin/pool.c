@@ -241,6 +241,7 @@ new_pool(struct opb_pool **out, struct opb_node *node)
                                            .context = pool};
     pool->relaunch_ms = OPB_FOREVER;
     pool->hung_end_ms = OPB_FOREVER;
+    pool->calls_end_ms = OPB_FOREVER;
     pool->is_starting = true;
     pool->generation = 1;
     if (pthread_mutex_init(&pool->lock, NULL) != 0) {

@@ -48,6 +48,10 @@ void opb_pool_request_reload(struct opb_pool *pool, const char *why);
 /* Orthanc begins to stop: ends what is under way, begins no more. NULL is fine. */
 void opb_pool_stop_reloads(struct opb_pool *pool);
 
+/* ORTHANC_STOPPED is over: Orthanc waits for the calls that run. Those that still do after
+ * DrainTimeout are ended with their host. */
+void opb_pool_limit_calls(struct opb_pool *pool);
+
 /* OrthancPluginFinalize: Finalize call on the calling thread within StopTimeout, then the
  * daemon ends; reaps, joins, removes the directory. Always succeeds in the end. */
 void opb_pool_stop(struct opb_node *node);

@@ -89,9 +89,10 @@ struct opb_pool {
 
     pthread_mutex_t lock; /* guards what follows; node->lock may be taken under it */
     pthread_cond_t changed;
-    bool is_starting; /* in Initialize: the first failure is the last */
-    bool is_stopping; /* no new host, no new daemon */
-    bool is_ended;    /* the supervisor thread leaves */
+    uint64_t calls_end_ms; /* when calls that run have had their time; OPB_FOREVER: never */
+    bool is_starting;      /* in Initialize: the first failure is the last */
+    bool is_stopping;      /* no new host, no new daemon */
+    bool is_ended;         /* the supervisor thread leaves */
     bool is_detach_wanted;
     bool is_detach_sent;
     bool is_detached;                  /* all hosts have ended, or the pool is lost */

@@ -262,6 +262,17 @@ opb_session_call_count(struct opb_session *session)
     return count;
 }
 
+bool
+opb_session_is_busy(struct opb_session *session)
+{
+    bool is_busy;
+
+    pthread_mutex_lock(&session->node->lock);
+    is_busy = session->call_lane_count > session->idle_count;
+    pthread_mutex_unlock(&session->node->lock);
+    return is_busy;
+}
+
 void
 opb_session_drain(struct opb_session *session, uint64_t deadline_ms)
 {

@@ -434,3 +434,58 @@ orthanc.RegisterRestCallback('/begin/(.*)', begin)
     assert server.out() == 'waiting\nrefused 37\n'
     server.wait_for_log('The job .* is cancelled: Orthanc stops before it has begun')
     server.assert_no_leftovers()
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize('kind', ['sleep', 'gil'])
+def test_a_callback_that_never_returns_does_not_hold_the_server(orthanc, kind):
+    """The core would wait for it for ever; the log says where it was."""
+    server = orthanc(script=r'''
+import ctypes, time
+import orthanc
+def hang(output, uri, **request):
+    print('inside', flush=True)
+    if uri == '/gil':
+        ctypes.PyDLL(None).pause()
+    while True:
+        time.sleep(1)
+def on_change(change_type, level, resource):
+    if change_type == orthanc.ChangeType.ORTHANC_STOPPED:
+        print('stopped', flush=True)
+orthanc.RegisterRestCallback('/sleep', hang)
+orthanc.RegisterRestCallback('/gil', hang)
+orthanc.RegisterOnChangeCallback(on_change)
+''', python={'DrainTimeout': 1, 'StoppedTimeout': 1, 'StopTimeout': 2})
+    thread = threading.Thread(target=lambda: server.raw(b'GET /%s HTTP/1.1\r\nHost: x\r\n\r\n' % kind.encode()))
+    thread.start()
+    server.wait_for_out('inside')
+    assert server.stop(timeout=30) == 0
+    thread.join(30)
+    assert not thread.is_alive()
+    server.wait_for_log(r'^E.*Orthanc stops, and has waited for 1 s for Python callbacks that still run')
+    if kind != 'gil':
+        assert 'stopped' in server.out() and 'in hang' in server.log()
+    server.assert_no_leftovers()
+
+
+@pytest.mark.ours
+def test_a_callback_that_ends_in_time_is_waited_for(orthanc):
+    """And what the script does at its end is still done, however long Orthanc takes."""
+    server = orthanc(script=r'''
+import atexit, time
+import orthanc
+def slow(output, uri, **request):
+    print('inside', flush=True)
+    time.sleep(3)
+    output.AnswerBuffer('slow', 'text/plain')
+    print('done', flush=True)
+atexit.register(print, 'atexit', flush=True)
+orthanc.RegisterRestCallback('/slow', slow)
+''', python={'DrainTimeout': 60})
+    thread = threading.Thread(target=lambda: server.raw(b'GET /slow HTTP/1.1\r\nHost: x\r\n\r\n'))
+    thread.start()
+    server.wait_for_out('inside')
+    assert server.stop() == 0
+    thread.join(10)
+    assert server.out().split() == ['inside', 'done', 'atexit']
+    assert 'is killed' not in server.log()

@@ -3,6 +3,7 @@
  *
  * Here:      the control socket and the lanes. The child gets /dev/null in their place, so
  *            that the numbers stay taken and nothing of ours hits another file by mistake.
+ * Here, too: that forked children end with their host, even if nobody is left to kill them.
  * Elsewhere: the service lanes and the module in a child (worker/module).
  * The child's handler takes no lock: the thread that held it does not exist there.
  */
@@ -11,13 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 #define EMPTY (-1)
 
-/* Call lanes, main lane, control socket. */
-static atomic_int kept[OPB_HOST_MAX_LANES + 2u];
+/* Call lanes, main lane, control socket, the host's end of the guard. */
+static atomic_int kept[OPB_HOST_MAX_LANES + 3u];
 static int null_fd = -1;
 
 static void
@@ -31,6 +33,31 @@ forget_in_child(void)
             atomic_store(&kept[i], EMPTY);
         }
     }
+}
+
+/* The supervisor, or else the plugin, kills the group of a host that has died. If they all
+ * die at once, the kernel does: the host holds one end of a pipe, forked children hold the
+ * other, and its hangup is a signal for the group. (A parent-death signal would not do: it
+ * comes when the thread ends that has forked.) Children that run another program have
+ * closed it, and those that have left the group are on their own. */
+static enum opb_status
+begin_guard(void)
+{
+    int fds[2];
+
+    if (getpgrp() != getpid()) {
+        return OPB_OK; /* started by hand: the group is not ours to kill */
+    }
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        return OPB_SYSTEM;
+    }
+    if (fcntl(fds[0], F_SETOWN, -getpid()) != 0 || fcntl(fds[0], F_SETSIG, SIGKILL) != 0 ||
+        fcntl(fds[0], F_SETFL, O_ASYNC | O_NONBLOCK) != 0) {
+        (void)close(fds[0]); /* a kernel without it: as good as possible */
+        (void)close(fds[1]);
+        return OPB_OK;
+    }
+    return opb_forking_add(fds[1]); /* both stay open until the end of the process */
 }
 
 enum opb_status
@@ -50,7 +77,10 @@ opb_forking_begin(int control_fd)
         errno = error;
         return OPB_SYSTEM;
     }
-    return opb_forking_add(control_fd);
+    if (opb_forking_add(control_fd) != OPB_OK) {
+        return OPB_TOO_LARGE;
+    }
+    return begin_guard();
 }
 
 enum opb_status

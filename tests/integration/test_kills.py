@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kill -9 of any subset of Orthanc, supervisor, host, and a forked child that still holds lane
+descriptors, at the same instant: nothing is left behind, and Python is served again."""
+
+import itertools
+import os
+import signal
+import threading
+
+import pytest
+
+from server import PID_ROUTE, is_alive, marked_processes, wait_until
+
+pytestmark = [pytest.mark.ours, pytest.mark.survival]
+
+SCRIPT = r'''
+import ctypes, os, time
+import orthanc
+
+def fork(output, uri, **request):
+    """A child as Python makes it, and one that nobody has told to let go of the lane."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(100000)
+        os._exit(0)
+    libc = ctypes.PyDLL(None)
+    raw = libc.syscall(SYS_FORK)
+    if raw == 0:
+        while True:
+            libc.pause()
+    output.AnswerBuffer('%d %d' % (child, raw), 'text/plain')
+
+def wait(output, uri, **request):
+    print('waiting', flush=True)
+    time.sleep(100000)
+
+orthanc.RegisterRestCallback('/fork', fork)
+orthanc.RegisterRestCallback('/wait', wait)
+''' + PID_ROUTE
+SYS_FORK = {'x86_64': 57}.get(os.uname().machine)
+NAMES = ('orthanc', 'supervisor', 'host', 'child')
+SUBSETS = [subset for size in range(1, 5) for subset in itertools.combinations(NAMES, size)]
+
+
+@pytest.mark.skipif(SYS_FORK is None, reason='the number of the system call is another one here')
+@pytest.mark.parametrize('victims', SUBSETS, ids='-'.join)
+def test_any_subset_killed(orthanc, victims):
+    server = orthanc(script=SCRIPT.replace('SYS_FORK', str(SYS_FORK)), python={'QueueTimeout': 20, 'DrainTimeout': 1})
+    child, raw = (int(word) for word in server.get('/fork').text.split())
+    pids = {'orthanc': server.pid, 'supervisor': server.supervisor(), 'host': server.host_pid(), 'child': child}
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(ask(server)))
+    thread.start()
+    server.wait_for_out('waiting')
+    for name in victims:
+        os.kill(pids[name], signal.SIGKILL)
+    if 'orthanc' in victims:
+        server.wait()
+        if 'supervisor' in victims:     # nobody is left to kill one that Python has not forked
+            os.kill(raw, signal.SIGKILL)
+        thread.join(30)
+        assert answers == [None]
+        wait_until(lambda: not marked_processes(server.mark), 10, 'the end of all processes')
+        if 'supervisor' in victims:     # nobody could remove the sockets: the next one does
+            server.start()
+            assert server.host_pid() not in pids.values()
+            assert server.stop() == 0
+        server.assert_no_leftovers(10)
+        return
+    if victims == ('child',):       # the script's affair: it goes on, and may wait for its child
+        assert is_alive(pids['host']) and server.host_pid() == pids['host'] and answers == []
+        assert server.stop() == 0       # after DrainTimeout, since a callback still runs
+        thread.join(30)
+        server.assert_no_leftovers()
+        return
+    thread.join(30)
+    assert answers == [502]
+    assert server.host_pid() not in pids.values()
+    for pid in [*pids.values(), raw]:
+        if pid not in (server.pid, server.supervisor()):
+            wait_until(lambda pid=pid: not is_alive(pid), 10, 'the end of process %d' % pid)
+    wait_until(lambda: not server.zombies(), 5, 'zombies to be reaped')
+    assert server.stop() == 0
+    server.assert_no_leftovers()
+
+
+def ask(server):
+    try:
+        return server.get('/wait', timeout=60).status_code
+    except OSError:
+        return None
