@@ -36,6 +36,9 @@ def size(output, uri, **request):
 def allocate(output, uri, **request):
     output.AnswerBuffer(str(len(bytearray(int(request['groups'][0])))), 'text/plain')
 
+def answer(output, uri, **request):
+    output.AnswerBuffer(bytes(int(request['groups'][0])), 'application/octet-stream')
+
 def threads(output, uri, **request):
     """SDK calls of that many threads at the same time, which no callback runs."""
     results = []
@@ -56,6 +59,7 @@ def threads(output, uri, **request):
 orthanc.RegisterRestCallback('/sleep/(.*)', sleep)
 orthanc.RegisterRestCallback('/size', size)
 orthanc.RegisterRestCallback('/allocate/(.*)', allocate)
+orthanc.RegisterRestCallback('/answer/(.*)', answer)
 orthanc.RegisterRestCallback('/threads/(.*)', threads)
 ''' + PID_ROUTE
 CLIENTS = 6
@@ -213,6 +217,49 @@ def test_no_memory_in_the_host(served):
         assert server.get('/allocate/1000').text == '1000'
         assert server.host_pid() == host
     assert server.post('/size', b'x' * (100 << 20), timeout=60).text == str(100 << 20)
+
+
+def test_no_memory_in_orthanc(served):
+    """What the host sends and Orthanc cannot hold fails that call, and no other."""
+    server, clients = served
+    host = server.host_pid()
+    with more_memory(server.pid, 64 << 20):
+        answer = clients.sessions[0].get(server.url('/answer/%d' % (400 << 20)), timeout=60 * PATIENCE)
+        assert answer.status_code in (500, 502), answer.status_code
+        assert server.host_pid() == host
+        assert clients.ask(0.05) == [200] * CLIENTS
+    assert re.search(r'^E.*([Mm]emory|too large)', server.log(), re.M), server.messages('E')
+    assert len(server.get('/answer/%d' % (40 << 20), timeout=60).content) == 40 << 20
+
+
+def test_no_memory_in_the_worker(served):
+    """Its hosts inherit the limit, in which no Python starts."""
+    server, clients = served
+    with more_memory(server.supervisor(), 256 << 10):
+        assert server.get('/sleep/0').text == 'ok'
+        os.kill(server.host_pid(), signal.SIGKILL)
+        server.wait_for_log(r'a new one is being started')
+        server.wait_for_log(r'^E.*(trying again|could not|ended with|was killed)', 20)
+        assert clients.ask() == [503] * CLIENTS
+        assert server.get('/system').status_code == 200
+
+
+def test_a_server_with_a_limit_from_its_start(orthanc):
+    """ulimit -v for Orthanc, and so for all below it: what does not fit fails, and no more."""
+    server = orthanc.make(script=SCRIPT, config=dict(KEEP_ALIVE, HttpThreadsCount=5))
+    limits = (3 << 30, 3 << 30)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limits[0], before[1]))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert resource.prlimit(server.host_pid(), resource.RLIMIT_AS)[0] == limits[0]
+    host = server.host_pid()
+    assert server.get('/allocate/%d' % (4 << 30)).status_code == 500
+    assert 'MemoryError' in server.log()
+    assert server.get('/allocate/1000').text == '1000' and server.host_pid() == host
+    assert server.stop() == 0
 
 
 @pytest.fixture
