@@ -30,6 +30,19 @@ host_started(void *context, uint32_t host, pid_t pid)
 }
 
 static void
+switched(void *context, uint32_t host)
+{
+    (void)context;
+    (void)host;
+}
+
+static void
+reload(void *context)
+{
+    (void)context;
+}
+
+static void
 host_died(void *context, uint32_t host, pid_t pid, const char *reason)
 {
     (void)context;
@@ -91,7 +104,10 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct opb_control_news news = {.host_started = host_started,
-                                                 .host_died = host_died};
+                                                 .host_died = host_died,
+                                                 .next_started = host_started,
+                                                 .switched = switched,
+                                                 .reload = reload};
     static uint8_t said[MAX_BYTES + 64];
     struct opb_node *node = fuzz_node();
     struct opb_control *control = NULL;
