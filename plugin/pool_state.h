@@ -150,6 +150,10 @@ void opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason);
 void opb_pool_doom_session(struct opb_pool *pool, struct opb_session *session,
                            const char *reason);
 
+/* last_calls.c: when it is time, OPB_FOREVER: never; and what is to be done then. */
+uint64_t opb_pool_calls_end_ms(struct opb_pool *pool);
+void opb_pool_end_calls(struct opb_pool *pool);
+
 /* pool.c. A script has been loaded from these files. Takes files. */
 void opb_pool_set_files(struct opb_pool *pool, char *files);
 /* pool.c. Ends the session of a host that is no longer of use, and the reference. */

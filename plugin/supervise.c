@@ -454,46 +454,6 @@ update_watch(struct opb_pool *pool)
     opb_watch_any(pool->watch, is_broken);
 }
 
-void
-opb_pool_limit_calls(struct opb_pool *pool)
-{
-    pthread_mutex_lock(&pool->lock);
-    pool->calls_end_ms = opb_deadline_ms(pool->node->config->drain_timeout_ms);
-    pthread_mutex_unlock(&pool->lock);
-    opb_pool_wake(pool);
-}
-
-static uint64_t
-calls_end_ms(struct opb_pool *pool)
-{
-    uint64_t end_ms;
-
-    pthread_mutex_lock(&pool->lock);
-    end_ms = pool->is_stopping ? OPB_FOREVER : pool->calls_end_ms;
-    pthread_mutex_unlock(&pool->lock);
-    return end_ms;
-}
-
-/* Orthanc stops, and waits for a callback that has had its time. */
-static void
-end_calls(struct opb_pool *pool)
-{
-    struct opb_session *session = opb_session_current(pool->node);
-
-    pthread_mutex_lock(&pool->lock);
-    pool->calls_end_ms = OPB_FOREVER; /* those that begin now have a limit each: call.c */
-    pthread_mutex_unlock(&pool->lock);
-    if (session != NULL && opb_session_is_busy(session) && opb_session_condemn(session)) {
-        opb_log_error("Orthanc stops, and has waited for %g s for Python callbacks that "
-                      "still run (Python.DrainTimeout): the host (pid %ld) is killed. "
-                      "Where its threads are follows",
-                      pool->node->config->drain_timeout_ms / 1000.0,
-                      (long)opb_session_pid(session));
-        opb_pool_host_hangs(session, "was killed, since the server stops");
-    }
-    opb_session_unref(session);
-}
-
 /* What is to be done at its time. */
 static void
 serve_times(struct opb_pool *pool)
@@ -507,8 +467,8 @@ serve_times(struct opb_pool *pool)
     if (opb_recycler_next_ms(pool->recycler, pool->node->config) <= now_ms) {
         opb_recycler_look(pool->recycler, pool);
     }
-    if (calls_end_ms(pool) <= now_ms) {
-        end_calls(pool);
+    if (opb_pool_calls_end_ms(pool) <= now_ms) {
+        opb_pool_end_calls(pool);
     }
     if (opb_generation_next_ms(pool) <= now_ms) {
         send_news(pool);
@@ -615,8 +575,8 @@ poll_timeout(struct opb_pool *pool, bool has_more)
     if (pool->watch != NULL && opb_watch_next_ms(pool->watch) < next_ms) {
         next_ms = opb_watch_next_ms(pool->watch);
     }
-    if (calls_end_ms(pool) < next_ms) {
-        next_ms = calls_end_ms(pool);
+    if (opb_pool_calls_end_ms(pool) < next_ms) {
+        next_ms = opb_pool_calls_end_ms(pool);
     }
     if (next_ms > opb_clock_ms() + TOUCH_EVERY_MS) {
         next_ms = opb_clock_ms() + TOUCH_EVERY_MS;
