@@ -367,6 +367,22 @@ def test_sdk_in_child_processes(example):
     server.assert_no_leftovers()
 
 
+@pytest.mark.ours
+def test_computing_in_a_process_that_is_started_afresh(example):
+    """Contract 8 row 17: in-process, sys.executable is Orthanc, and no such pool works."""
+    server = example('ours', 'multiprocessing_spawn')
+    pixels = [20000, 0] + [300] * 33
+    instance = server.upload(dicom.make_dicom('gray16', 7, 5, PixelData=b''.join(
+        value.to_bytes(2, 'little') for value in pixels)))
+    for _ in range(2):
+        assert server.get('/statistics/' + instance, timeout=60).json() == {
+            'Minimum': 0, 'Maximum': 20000, 'Mean': round(sum(pixels) / 35, 3),
+            'StartMethod': 'spawn'}
+    assert server.get('/statistics/unknown').status_code == 500
+    assert server.get('/statistics/' + instance).status_code == 200
+    assert server.stop() == 0
+
+
 def at_once(count, work):
     """What work(index) returned, each in a thread of its own."""
     with concurrent.futures.ThreadPoolExecutor(count) as executor:
