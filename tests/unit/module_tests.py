@@ -443,6 +443,20 @@ def owned_objects_are_released_in_batches():
     assert all(int(l[9:l.index(")")]) <= 1024 for l in total)
 
 
+def objects_that_die_do_not_pile_up_in_the_node():
+    """A loop is faster than any timer, and an image may have megabytes."""
+    def loop():
+        most = 0
+        for _ in range(300):
+            orthanc.CreateImage(1, 1, 1)
+            most = max(most, fake_node.live())
+        assert most <= 8, most
+        fake_node.take()
+
+    loop()
+    fake_node.bound(loop)
+
+
 # --- posts --------------------------------------------------------------------------
 
 

@@ -298,6 +298,7 @@ PYTHON_TEST(functions_that_the_node_lacks_are_refused_by_name)
 PYTHON_TEST(large_buffers_travel_both_ways)
 PYTHON_TEST(stale_objects_are_refused_without_asking)
 PYTHON_TEST(owned_objects_are_released_in_batches)
+PYTHON_TEST(objects_that_die_do_not_pile_up_in_the_node)
 PYTHON_TEST(posts_wait_for_company_but_not_long)
 PYTHON_TEST(posts_keep_their_order_before_requests)
 PYTHON_TEST(many_posts_do_not_deadlock)
@@ -409,6 +410,7 @@ main(int argc, char **argv)
         OPB_TEST(large_buffers_travel_both_ways),
         OPB_TEST(stale_objects_are_refused_without_asking),
         OPB_TEST(owned_objects_are_released_in_batches),
+        OPB_TEST(objects_that_die_do_not_pile_up_in_the_node),
         OPB_TEST(posts_wait_for_company_but_not_long),
         OPB_TEST(posts_keep_their_order_before_requests),
         OPB_TEST(many_posts_do_not_deadlock),

@@ -2,7 +2,7 @@
 /* worker/module/flusher.c - sends what waited for company that did not come
  *
  * Here:      one thread and one timer, armed by the first post that waits or handle that
- *            is released; handles go to the node in batches.
+ *            is released; handles go to the node in batches, or with the next request.
  * Elsewhere: posts that leave with the next request or response (protocol/lane.c).
  * Called by: link.c. The thread never touches Python.
  */
@@ -24,6 +24,7 @@
 #define FIRST_CAPACITY     256u
 #define RELEASE_WAIT_MS    1000u
 #define RELEASE_RETRY_MS   1000u
+#define JOINING_HANDLES    64u /* so few that the request does not wait for them */
 #define THREAD_STACK_BYTES (256u * 1024u)
 
 enum opb_status
@@ -119,15 +120,14 @@ opb_link_release(struct opb_link *link, uint64_t handle)
     opb_flusher_arm(link);
 }
 
-/* Moves up to OPB_RELEASE_BATCH handles, the newest first. */
+/* Moves up to limit handles, the newest first. */
 static size_t
-take_handles(struct opb_flusher *flusher, uint64_t out[OPB_RELEASE_BATCH])
+take_handles(struct opb_flusher *flusher, uint64_t *out, size_t limit)
 {
     size_t count;
 
     (void)pthread_mutex_lock(&flusher->lock); /* a normal mutex: cannot fail */
-    count = flusher->handle_count < OPB_RELEASE_BATCH ? flusher->handle_count
-                                                      : OPB_RELEASE_BATCH;
+    count = flusher->handle_count < limit ? flusher->handle_count : limit;
     flusher->handle_count -= count;
     if (count > 0) {
         memcpy(out, flusher->handles + flusher->handle_count, count * sizeof(*out));
@@ -137,7 +137,7 @@ take_handles(struct opb_flusher *flusher, uint64_t out[OPB_RELEASE_BATCH])
 }
 
 static enum opb_status
-send_handles(struct opb_link *link, struct opb_lane *lane, const uint64_t *handles,
+post_handles(struct opb_link *link, struct opb_lane *lane, const uint64_t *handles,
              size_t count)
 {
     struct opb_message *message = opb_message_new();
@@ -153,7 +153,6 @@ send_handles(struct opb_link *link, struct opb_lane *lane, const uint64_t *handl
     }
     status = opb_lane_post(lane, message);
     opb_message_free(message);
-    opb_lane_flush(lane);
     return status;
 }
 
@@ -163,6 +162,21 @@ return_handles(struct opb_link *link, const uint64_t *handles, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         opb_link_release(link, handles[i]);
+    }
+}
+
+void
+opb_flusher_join_request(struct opb_link *link, struct opb_lane *lane)
+{
+    uint64_t handles[JOINING_HANDLES];
+    size_t count;
+
+    if (!atomic_load(&link->flusher.is_armed) || link->flusher.release_method < 0) {
+        return; /* nothing was released, or the flusher is at it */
+    }
+    count = take_handles(&link->flusher, handles, JOINING_HANDLES);
+    if (count > 0 && post_handles(link, lane, handles, count) != OPB_OK) {
+        return_handles(link, handles, count);
     }
 }
 
@@ -176,7 +190,8 @@ release_all(struct opb_link *link, uint64_t batch[OPB_RELEASE_BATCH])
     size_t count;
     char why[256];
 
-    while (status == OPB_OK && (count = take_handles(flusher, batch)) > 0) {
+    while (status == OPB_OK &&
+           (count = take_handles(flusher, batch, OPB_RELEASE_BATCH)) > 0) {
         if (flusher->release_method < 0) {
             continue; /* a node that frees objects only when its host ends */
         }
@@ -185,7 +200,8 @@ release_all(struct opb_link *link, uint64_t batch[OPB_RELEASE_BATCH])
                                       sizeof(why));
         }
         if (status == OPB_OK) {
-            status = send_handles(link, lane, batch, count);
+            status = post_handles(link, lane, batch, count);
+            opb_lane_flush(lane);
         }
         if (status != OPB_OK) {
             return_handles(link, batch, count);

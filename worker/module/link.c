@@ -361,6 +361,7 @@ exchange(struct opb_link *link, struct link_thread *thread, struct opb_lane *lan
 {
     enum opb_status status;
 
+    opb_flusher_join_request(link, lane);
     opb_lane_expect_prompt(lane); /* most SDK calls take microseconds */
     status = opb_exchange(lane, request, link->serve, link->serve_context, OPB_FOREVER,
                           response);

@@ -93,8 +93,8 @@ OPB_MUST_CHECK enum opb_status opb_link_post(struct opb_link *link,
 /* Sets the Python exception (RuntimeError) for a failed opb_link_call/post. */
 void opb_link_raise(enum opb_status status);
 
-/* An owned object died: its handle is released in the node soon, in a batch. Never
- * blocks, needs no GIL. */
+/* An owned object died: its handle is released in the node before the next request, or
+ * soon, in a batch. Never blocks, needs no GIL. */
 void opb_link_release(struct opb_link *link, uint64_t handle);
 
 /* bytes objects as segment memory: takes the GIL to allocate. owner is the PyObject. */

@@ -93,6 +93,9 @@ OPB_MUST_CHECK enum opb_status opb_flusher_start(struct opb_link *link);
 void opb_flusher_arm(struct opb_link *link);
 /* In a forked child: the thread is not there, and what waits is the parent's to send. */
 void opb_flusher_forget(struct opb_flusher *flusher);
+/* Posts the newest handles that were released on a lane that is about to carry a request: a
+ * loop that makes large objects must not be faster than their release. Without the GIL. */
+void opb_flusher_join_request(struct opb_link *link, struct opb_lane *lane);
 
 /* fork.c */
 OPB_MUST_CHECK enum opb_status opb_fork_watch(struct opb_link *link);
