@@ -2,13 +2,15 @@
 """What a script keeps in the server: metadata, attachments, properties, metrics, jobs, and from
 newer servers on key-value stores and queues (contract 2.4)."""
 
+import re
+
 import pytest
 
 import dicom
 import rows
 from conftest import PLUGINS
 from rows import INVALID, bad, check, has, name_values, oe, since
-from server import OFFICIAL_VERSION
+from server import OFFICIAL_VERSION, ORTHANC_VERSION
 
 
 @pytest.fixture(scope='module')
@@ -110,6 +112,22 @@ def test_metrics_as_the_server_shows_them(servers):
         ("orthanc.SetMetricsIntegerValue('opb_int', %s, 0)\nmetrics()" % value, None)
         for value in ('0', '-5', '2**62', '2**63 - 1', '-2**63', 'True', '2**63', '1.5')])
     check(servers, table)
+
+
+@pytest.mark.ours
+def test_metrics_of_whole_numbers(servers):
+    """Contract 1.5: of release 6.0, and here wherever Orthanc has them."""
+    if ORTHANC_VERSION < (1, 12, 1):
+        check({'ours': servers['ours']}, [("orthanc.SetMetricsIntegerValue('opb_whole', 1, 0)", re.compile(
+            r'raise AttributeError\("module .* it needs Orthanc 1\.12\.1, and .*'))])
+        return
+    call = "orthanc.SetMetricsIntegerValue('opb_whole', %s, %d)"
+    check({'ours': servers['ours']}, [(METRICS, None)] + [
+        (call % (value, kind) + "\n[m for m in metrics() if m.startswith('opb_whole')]",
+         "['opb_whole %d']" % eval(value))
+        for value, kind in (('0', 0), ('-5', 0), ('2**62', 0), ('2**63 - 1', 0), ('-2**63', 0),
+                            ('True', 0))] + [
+        (call % (value, 0), bad(3)) for value in ('2**63', '1.5', 'None')])
 
 
 def test_jobs(servers):
