@@ -36,12 +36,12 @@ split_path(const char *script, PyObject **directory, PyObject **stem)
     return true;
 }
 
-/* Where the extension module is, beside this program or beside its folder in a build tree.
- * False if it is in neither. */
+/* Where the extension module is: in a folder beside this program, as installed, beside it,
+ * or beside its folder in a build tree. False if it is in none. */
 static bool
 find_module_directory(char out[PATH_MAX])
 {
-    static const char *const places[] = {".", "../module"};
+    static const char *const places[] = {"module", ".", "../module"};
     char program[PATH_MAX];
     char name[2 * PATH_MAX];
     ssize_t bytes = readlink("/proc/self/exe", program, sizeof(program) - 1);
@@ -105,7 +105,7 @@ append_module_directory(PyObject *path)
     if (!find_module_directory(directory)) {
         opb_log_to_node("LogWarning",
                         "The file " OPB_MODULE_FILE
-                        " is missing beside orthanc-python-host: "
+                        " is missing in the folder module beside orthanc-python-host: "
                         "processes that the script starts cannot import orthanc");
         return 0;
     }

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `cmake --install` leaves, and that it works where it is."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from server import BUILD, PID_ROUTE
+
+pytestmark = pytest.mark.ours
+
+PLUGIN = 'share/orthanc/plugins/libOrthancPythonBridge.so'
+WORKER = 'bin/orthanc-python-worker'
+HOST = 'libexec/orthanc-python-bridge/orthanc-python-host'
+FILES = [
+    WORKER, r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/__init__\.pyi',
+    r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/py\.typed',
+    r'libexec/orthanc-python-bridge/module/orthanc\.cpython-\d+-.*\.so', HOST,
+    r'share/doc/orthanc-python-bridge/api-reference\.md', PLUGIN]
+
+SCRIPT = r'''
+import json, multiprocessing
+import orthanc
+
+def double(n):
+    return 2 * n, orthanc.ErrorCode.UNKNOWN_RESOURCE
+
+def rest(output, uri, **request):
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        output.AnswerBuffer(json.dumps(pool.map(double, [21])), 'application/json')
+
+orthanc.RegisterRestCallback('/spawn', rest)
+''' + PID_ROUTE
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    """The directory that the prefix has become."""
+    root = tmp_path_factory.mktemp('installed')
+    done = subprocess.run(['cmake', '--install', BUILD, '--prefix', '/opt/prefix'],
+                          env=dict(os.environ, DESTDIR=str(root)), capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / 'opt' / 'prefix'
+
+
+def test_everything_is_below_the_prefix(installed):
+    root = installed.parent.parent
+    found = sorted(str(path.relative_to(root)) for path in root.rglob('*') if not path.is_dir())
+    assert len(found) == len(FILES), found
+    for path, pattern in zip(found, FILES):
+        assert re.fullmatch('opt/prefix/' + pattern, path), (path, pattern)
+
+
+def test_it_works_where_it_is(orthanc, installed):
+    """The plugin finds its worker, that one the host, and a child of the script the module."""
+    server = orthanc(None, script=SCRIPT, config={'Plugins': [str(installed / PLUGIN)]})
+    assert os.path.samefile('/proc/%d/exe' % server.supervisor(), installed / WORKER)
+    assert os.path.samefile('/proc/%d/exe' % server.host_pid(), installed / HOST)
+    assert server.get('/spawn', timeout=60).json() == [[42, 17]]
+    assert not server.messages('E')
+    assert server.stop() == 0
+
+
+def test_only_the_host_and_the_module_know_python(installed):
+    """Neither Orthanc nor the pool's supervisor loads it."""
+    for path in (PLUGIN, WORKER, HOST):
+        libraries = re.findall(r'\(NEEDED\).*\[(.*)\]', subprocess.run(
+            ['readelf', '-d', installed / path], capture_output=True, text=True, check=True).stdout)
+        assert libraries
+        assert any('python' in name for name in libraries) == (path == HOST), (path, libraries)
