@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import dicom
-from server import BUILD, ORTHANC_VERSION, PID_ROUTE, REPOSITORY
+from server import BUILD, ORTHANC_VERSION, PID_ROUTE, REPOSITORY, wait_until
 
 pytestmark = pytest.mark.ours
 
@@ -138,10 +138,10 @@ def has(item):
     return tuple(int(n) for n in item['since'].split('.') if n) <= ORTHANC_VERSION
 
 
-def make(orthanc, script):
-    return orthanc(script=script + PID_ROUTE, dicom=True, verbose=False,
-                   config={'DicomAlwaysAllowFind': True, 'DicomAlwaysAllowFindWorklist': True,
-                           'OrthancPeers': {'friend': {'Url': 'http://127.0.0.1:1/'}}},
+def make(orthanc, script, **config):
+    return orthanc(script=script + PID_ROUTE, dicom=True, verbose=bool(config),
+                   config=dict({'DicomAlwaysAllowFind': True, 'DicomAlwaysAllowFindWorklist': True,
+                                'OrthancPeers': {'friend': {'Url': 'http://127.0.0.1:1/'}}}, **config),
                    files={'hostile_arguments.py': TABLE, 'model.json': json.dumps(MODEL),
                           'image.dcm': dicom.make_dicom('gray8')})
 
@@ -170,6 +170,33 @@ def test_no_arguments_break_the_server_or_the_host(orthanc):
     assert server.poll() is None
     assert server.get('/system').json()['Name'] == 'test'
     server.upload(dicom.make_dicom('gray8'))
+
+
+def test_as_many_objects_are_released_as_those_calls_make(orthanc):
+    """The node's handles are back where they were: it logs what comes and goes."""
+    server = make(orthanc, 'VERSION = %r\n' % (ORTHANC_VERSION,) + SCRIPT + r'''
+import gc
+def on_all(output, uri, **request):
+    surface = make_surface()
+    surface.call_functions()
+    for name in surface.live:
+        surface.call_methods(name)
+    text = json.dumps(report(surface))
+    del surface
+    gc.collect()
+    output.AnswerBuffer(text, 'application/json')
+orthanc.RegisterRestCallback('/all', on_all)
+''', PythonVerbose=True)
+    made = {f['result'][1:-1] for f in MODEL['functions'] if f['result'][0] == 'O' and has(f)} - NEVER
+    line = '%s Python object of class OrthancPlugin%s\n'
+
+    def count(verb):
+        log = server.log()
+        return {name: log.count(line % (verb, name)) for name in made}
+
+    check(server.get('/all', timeout=120).json())
+    wait_until(lambda: count('Creating') == count('Destroying'), 20, 'the last one')
+    assert all(count('Creating').values()) and sum(count('Creating').values()) > 500
 
 
 IMAGES = r'''
