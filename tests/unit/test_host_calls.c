@@ -9,14 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#    define SANITIZED
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#        define SANITIZED
-#    endif
-#endif
-
 static struct test_host host;
 static struct opb_lane *lane;
 
@@ -462,11 +454,12 @@ static void
 children_by_spawn_import_script_and_orthanc(void **state)
 {
     (void)state;
-#ifdef SANITIZED
-    skip(); /* the python of the children has no sanitizer, and their orthanc would need it
-             */
-#endif
     run_route("import multiprocessing\n"
+              /* the python of the children has no sanitizer, and their orthanc needs it */
+              "words = open('/proc/self/maps').read().split()\n"
+              "for library in [w for w in words if 'libasan' in w][:1]:\n"
+              "    import os\n"
+              "    os.environ.update(LD_PRELOAD=library, ASAN_OPTIONS='detect_leaks=0')\n"
               "def work(x): return orthanc.ErrorCode.PLUGIN + x\n"
               "def f(output, uri, **request):\n"
               "    for method in ('spawn', 'forkserver'):\n"
