@@ -328,6 +328,7 @@ PYTHON_TEST(no_arguments_break_a_method)
 PYTHON_TEST(no_arguments_break_a_method_inside_a_call)
 PYTHON_TEST(objects_are_not_forged_and_do_not_outlive_their_call)
 PYTHON_TEST(every_object_that_was_made_is_released)
+PYTHON_TEST(no_call_loses_memory)
 
 static void
 start_python(void)
@@ -391,6 +392,7 @@ main(int argc, char **argv)
         OPB_TEST(no_arguments_break_a_method_inside_a_call),
         OPB_TEST(objects_are_not_forged_and_do_not_outlive_their_call),
         OPB_TEST(every_object_that_was_made_is_released),
+        OPB_TEST(no_call_loses_memory),
     };
     static const struct CMUnitTest all[] = {
         OPB_TEST(the_module_looks_as_the_contract_says),
