@@ -83,9 +83,9 @@ class Pair:
     def report(self, transaction):
         return self.scu.get('/storage-commitment/' + transaction).json()
 
-    def ended(self, transaction):
+    def ended(self, transaction, timeout=20):
         """The report, once it has come."""
-        wait_until(lambda: self.report(transaction)['Status'] != 'Pending', 20, 'the report')
+        wait_until(lambda: self.report(transaction)['Status'] != 'Pending', timeout, 'the report')
         return self.report(transaction)
 
     def job(self):
@@ -265,7 +265,7 @@ def test_many_instances(orthanc):
     pair.choose('len(arguments[2])', '0 if driver == 1500 else 2')
     instances = [{'SOPClassUID': '1.2.840.10008.5.1.4.1.1.2', 'SOPInstanceUID': '1.2.3.4.%d' % i}
                  for i in range(1500)]
-    report = pair.ended(pair.ask(instances))
+    report = pair.ended(pair.ask(instances), 60)     # as many calls
     assert report['Status'] == 'Success' and len(report['Success']) == 1500
 
 

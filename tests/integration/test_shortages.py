@@ -122,7 +122,7 @@ class Clients:
 
 @pytest.fixture
 def served(orthanc):
-    server = orthanc(script=SCRIPT, python={'QueueTimeout': 1}, config=KEEP_ALIVE)
+    server = orthanc(script=SCRIPT, python={'QueueTimeout': PATIENCE}, config=KEEP_ALIVE)
     server.host_pid()       # so there is one lane
     clients = Clients(server)
     yield server, clients
@@ -315,7 +315,7 @@ def test_a_full_disk_at_start(orthanc, small_disk):
 
 def test_a_full_disk_in_between(orthanc, small_disk):
     path, full = small_disk
-    server = orthanc(script=SCRIPT, python={'RuntimeDirectory': path, 'QueueTimeout': 1})
+    server = orthanc(script=SCRIPT, python={'RuntimeDirectory': path, 'QueueTimeout': PATIENCE})
     with full(), kept(path):
         assert server.get('/sleep/0').text == 'ok'
         os.kill(server.supervisor(), signal.SIGKILL)

