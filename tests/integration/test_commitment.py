@@ -83,9 +83,9 @@ class Pair:
     def report(self, transaction):
         return self.scu.get('/storage-commitment/' + transaction).json()
 
-    def ended(self, transaction, timeout=20):
+    def ended(self, transaction):
         """The report, once it has come."""
-        wait_until(lambda: self.report(transaction)['Status'] != 'Pending', timeout, 'the report')
+        wait_until(lambda: self.report(transaction)['Status'] != 'Pending', 20, 'the report')
         return self.report(transaction)
 
     def job(self):
@@ -261,12 +261,13 @@ def test_without_a_host_it_is_a_processing_failure(orthanc):
 
 
 def test_many_instances(orthanc):
+    """Not more: for each the core writes the whole job down."""
     pair = Pair(orthanc)
-    pair.choose('len(arguments[2])', '0 if driver == 1500 else 2')
+    pair.choose('len(arguments[2])', '0 if driver == 500 else 2')
     instances = [{'SOPClassUID': '1.2.840.10008.5.1.4.1.1.2', 'SOPInstanceUID': '1.2.3.4.%d' % i}
-                 for i in range(1500)]
-    report = pair.ended(pair.ask(instances), 60)     # as many calls
-    assert report['Status'] == 'Success' and len(report['Success']) == 1500
+                 for i in range(500)]
+    report = pair.ended(pair.ask(instances))
+    assert report['Status'] == 'Success' and len(report['Success']) == 500
 
 
 @pytest.mark.skipif(ORTHANC_VERSION < (1, 12, 10),
