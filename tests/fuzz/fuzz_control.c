@@ -10,6 +10,7 @@
 #include "protocol/message.h"
 #include "protocol/sockets.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,11 +80,23 @@ make_attached(uint8_t *out)
     return bytes;
 }
 
+/* The fuzzer looks at the time by SIGALRM, which ends a system call. */
+static bool
+wait_readable(int fd)
+{
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    int count;
+
+    do {
+        count = poll(&item, 1, 5000);
+    } while (count < 0 && errno == EINTR);
+    return count == 1;
+}
+
 static void
 serve_to_its_end(struct opb_control *control)
 {
     for (;;) {
-        struct pollfd item = {.fd = opb_control_fd(control), .events = POLLIN};
         enum opb_status status;
         bool has_more;
 
@@ -94,7 +107,7 @@ serve_to_its_end(struct opb_control *control)
             }
             return;
         }
-        if (!has_more && poll(&item, 1, 5000) != 1) {
+        if (!has_more && !wait_readable(opb_control_fd(control))) {
             abort(); /* the peer leaves: there is an end to see */
         }
     }
