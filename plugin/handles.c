@@ -76,11 +76,13 @@ opb_handles_new(struct opb_handles **out)
     return OPB_OK;
 }
 
-void
+size_t
 opb_handles_free(struct opb_handles *handles, OrthancPluginContext *context)
 {
+    size_t lent_count = 0;
+
     if (handles == NULL) {
-        return;
+        return 0;
     }
     for (uint32_t i = 0; i < handles->slot_count; i++) {
         struct slot *slot = &handles->slots[i];
@@ -88,11 +90,15 @@ opb_handles_free(struct opb_handles *handles, OrthancPluginContext *context)
         if (slot->state == SLOT_OWNED || slot->state == SLOT_DOOMED) {
             (void)opb_sdk_free_object(context, slot->class_id, slot->object);
         }
+        else if (slot->state != SLOT_FREE) {
+            lent_count++;
+        }
     }
     free(handles->slots);
     pthread_cond_destroy(&handles->unpinned);
     pthread_mutex_destroy(&handles->lock);
     free(handles);
+    return lent_count;
 }
 
 /* A step of splitmix64: well mixed, and secret as long as the seed is. */

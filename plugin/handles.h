@@ -19,8 +19,9 @@
 struct opb_handles;
 
 OPB_MUST_CHECK enum opb_status opb_handles_new(struct opb_handles **out);
-/* Frees the owned objects through the SDK. */
-void opb_handles_free(struct opb_handles *handles, OrthancPluginContext *context);
+/* Frees the owned objects through the SDK. Returns how many are lent still: there should be
+ * none, since the calls that lent them are over. */
+size_t opb_handles_free(struct opb_handles *handles, OrthancPluginContext *context);
 
 /* 0 without memory. */
 uint64_t opb_handle_lend(struct opb_handles *handles, enum opb_class class_id,

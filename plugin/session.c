@@ -113,6 +113,7 @@ void
 opb_session_unref(struct opb_session *session)
 {
     struct known_lane *next;
+    size_t lent_count;
     bool is_last;
 
     if (session == NULL) {
@@ -134,7 +135,12 @@ opb_session_unref(struct opb_session *session)
     for (uint32_t i = 0; i < session->message_count; i++) {
         opb_message_free(session->messages[i]);
     }
-    opb_handles_free(session->handles, session->node->context);
+    lent_count = opb_handles_free(session->handles, session->node->context);
+    if (lent_count != 0) {
+        opb_log_error("%zu objects are lent still to a host that has ended: please report "
+                      "this error of the bridge",
+                      lent_count);
+    }
     free(session);
 }
 
