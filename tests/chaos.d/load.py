@@ -67,7 +67,7 @@ class RestClient(Client):
     """Routes of the script: the right answer, or one that says that Python was not there."""
 
     def step(self, number):
-        kind = self.random.choice(('echo', 'echo', 'nested', 'slow', 'background', 'child'))
+        kind = self.random.choice(('echo', 'echo', 'nested', 'image', 'slow', 'background', 'child'))
         if kind == 'echo':
             body = self.random.randbytes(self.random.choice((0, 10, 1000, 100000)))
             status, data = self.ask('POST', '/chaos/echo', body)
@@ -77,7 +77,7 @@ class RestClient(Client):
             expected = b'awake'
         else:
             status, data = self.ask('GET', '/chaos/' + kind)
-            expected = {'nested': b'true', 'background': b'begun', 'child': b'begun'}[kind]
+            expected = {'nested': b'true', 'image': b'true', 'background': b'begun', 'child': b'begun'}[kind]
         if status == 200 and data != expected:
             self.problems.append('%s: a wrong answer of %d bytes' % (kind, len(data)))
         elif status not in (200, 502, 503):

@@ -54,6 +54,12 @@ def nested(output, uri, **request):
     output.AnswerBuffer(json.dumps(statistics['CountInstances'] >= 0), 'application/json')
 
 
+def image(output, uri, **request):
+    """An object of Orthanc's, as large as one would see if they were not freed."""
+    picture = orthanc.CreateImage(orthanc.PixelFormat.GRAYSCALE8, 512, 512)
+    output.AnswerBuffer(json.dumps(picture.GetImageWidth() == 512), 'application/json')
+
+
 def slow(output, uri, **request):
     time.sleep(float(request['get']['seconds']))
     output.AnswerBuffer('awake', 'text/plain')
@@ -73,6 +79,7 @@ def child(output, uri, **request):
 
 orthanc.RegisterRestCallback('/chaos/echo', echo)
 orthanc.RegisterRestCallback('/chaos/nested', nested)
+orthanc.RegisterRestCallback('/chaos/image', image)
 orthanc.RegisterRestCallback('/chaos/slow', slow)
 orthanc.RegisterRestCallback('/chaos/background', background)
 orthanc.RegisterRestCallback('/chaos/child', child)

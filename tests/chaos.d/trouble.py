@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 
+import sanitizer
 from server import children, command_line, supervisor_of
 
 
@@ -27,9 +28,11 @@ class Trouble(threading.Thread):
         self.counts = collections.Counter()
 
     def run(self):
+        # To a sanitizer each SIGSEGV is a finding.
+        crash = signal.SIGSEGV if sanitizer.NAME is None else signal.SIGABRT
         troubles = (
             (4, 'host killed', lambda: self.to_host(signal.SIGKILL)),
-            (1, 'host segfaulted', lambda: self.to_host(signal.SIGSEGV)),
+            (1, 'host crashed', lambda: self.to_host(crash)),
             (1, 'host terminated', lambda: self.to_host(signal.SIGTERM)),
             (2, 'host stopped for a while', self.stop_host),
             (4, 'script reloaded', lambda: self.to_supervisor(signal.SIGHUP)),

@@ -20,12 +20,13 @@ import uuid
 
 import requests
 
+import sanitizer
 import tally
 
 ORTHANC = '/usr/sbin/Orthanc'
 OFFICIAL = '/usr/share/orthanc/plugins/libOrthancPython.so'
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get('OPB_TEST_BUILD', os.path.join(REPOSITORY, 'build', 'debug'))
+BUILD = os.environ.get('OPB_TEST_BUILD', os.path.join(REPOSITORY, 'build', sanitizer.PRESET))
 MARKER = 'OPB_TEST_SERVER'
 # A loaded machine, sanitizers and valgrind make everything slower.
 PATIENCE = float(os.environ.get('OPB_TEST_PATIENCE', '1'))
@@ -191,6 +192,7 @@ class OrthancServer:
         self.temporary = os.path.join(self.short, 'tmp')
         os.mkdir(self.runtime, 0o700)
         os.mkdir(self.temporary, 0o700)
+        self.reports = os.path.join(self.directory, 'reports') # of a sanitizer
         self.cwd = cwd or self.directory
         self.extra_config = dict(config or {})
         self.python = dict(python) if isinstance(python, dict) else python
@@ -242,6 +244,8 @@ class OrthancServer:
             python = {key: item for key, item in python.items() if item is not None}
         if python is not None:
             value['Python'] = python
+        if self.plugin == 'ours':
+            value.update(sanitizer.configuration())
         value.update(self.extra_config)
         return {key: item for key, item in value.items() if item is not None}
 
@@ -252,6 +256,8 @@ class OrthancServer:
                       'PYTHONDONTWRITEBYTECODE': '1'})
         value.pop('XDG_RUNTIME_DIR', None)
         value.pop('VIRTUAL_ENV', None)
+        if self.plugin == 'ours':
+            value.update(sanitizer.environment(BUILD, self.reports))
         value.update(self.extra_env)
         return {key: item for key, item in value.items() if item is not None}
 
@@ -396,6 +402,10 @@ class OrthancServer:
             shutil.rmtree(self.short, ignore_errors=True)
         if problem is not None:
             raise problem
+        found = sanitizer.reports(self.reports, self.log())
+        if found:
+            raise AssertionError('%d processes were reported by a sanitizer:\n%s' % (
+                len(found), '\n\n'.join(found)[:20000]))
 
     # -- logs -----------------------------------------------------------------------
 
