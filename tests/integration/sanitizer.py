@@ -14,6 +14,7 @@ import subprocess
 NAME = os.environ.get('OPB_TEST_SANITIZE') or None
 PRESET = {None: 'debug', 'address': 'asan', 'thread': 'tsan'}[NAME]
 
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'first', 'tsan.supp')
 # Runtimes of the compiler, in the order in which they want to be preloaded.
 RUNTIMES = r'lib[atu]\w*san\.so'
 # Not a finding: a notice that goes where findings go.
@@ -44,7 +45,7 @@ def environment(build, directory):
         'UBSAN_OPTIONS': 'print_stacktrace=1',
         # Python forks with threads; its children are few, and are watched too.
         'TSAN_OPTIONS': 'die_after_fork=0:exitcode=0:history_size=4:second_deadlock_stack=1:'
-                        'log_path=%s/tsan' % directory,
+                        'suppressions=%s:log_path=%s/tsan' % (SUPPRESSIONS, directory),
     }
 
 
