@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import dicom
+import sanitizer
 from server import OFFICIAL_VERSION, PATIENCE, Timeout, wait_until
 
 FULL = r'''
@@ -489,3 +490,15 @@ orthanc.RegisterRestCallback('/slow', slow)
     thread.join(10)
     assert server.out().split() == ['inside', 'done', 'atexit']
     assert 'is killed' not in server.log()
+
+
+def test_the_harness_notices_what_a_sanitizer_reports(tmp_path, monkeypatch):
+    """A file of a process, and a line of libubsan in the log; a notice is none."""
+    monkeypatch.setattr(sanitizer, 'NAME', 'address')
+    notice = "==7==WARNING: ASan doesn't fully support makecontext/swapcontext functions and may produce false\n"
+    (tmp_path / 'asan.7').write_text(notice)
+    assert sanitizer.reports(tmp_path, 'W1126 Orthanc has started\n') == []
+    (tmp_path / 'asan.8').write_text(notice + '==8==ERROR: AddressSanitizer: heap-use-after-free\n')
+    found = sanitizer.reports(tmp_path, 'W1126\ncall.c:1:2: runtime error: shift\n    #0 0x5 in f\nW1126\n')
+    assert found == ['asan.8:\n==8==ERROR: AddressSanitizer: heap-use-after-free',
+                     'call.c:1:2: runtime error: shift\n    #0 0x5 in f']
