@@ -7,6 +7,8 @@
  */
 #include "plugin/config.h"
 
+#include "protocol/nearest.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -406,45 +408,6 @@ read_value(const struct reading *reading, const struct key *key, json_t *value)
     return OPB_REFUSED;
 }
 
-#define MAX_NAME_BYTES 64u
-
-static size_t
-smallest(size_t a, size_t b, size_t c)
-{
-    size_t least = a < b ? a : b;
-
-    return least < c ? least : c;
-}
-
-/* How many letters to change, add or remove, without case. Long names are far away. */
-static size_t
-distance(const char *a, const char *b)
-{
-    size_t a_bytes = strlen(a);
-    size_t b_bytes = strlen(b);
-    size_t row[MAX_NAME_BYTES + 1];
-
-    if (a_bytes > MAX_NAME_BYTES || b_bytes > MAX_NAME_BYTES) {
-        return a_bytes + b_bytes;
-    }
-    for (size_t j = 0; j <= b_bytes; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= a_bytes; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= b_bytes; j++) {
-            size_t is_other = strncasecmp(&a[i - 1], &b[j - 1], 1) != 0;
-            size_t cost = smallest(row[j] + 1, row[j - 1] + 1, diagonal + is_other);
-
-            diagonal = row[j];
-            row[j] = cost;
-        }
-    }
-    return row[b_bytes];
-}
-
 static const struct key *
 find_key(const struct key *keys, size_t count, const char *name)
 {
@@ -463,7 +426,7 @@ refuse_unknown(const struct reading *reading, const char *name)
     size_t least = SIZE_MAX;
 
     for (size_t i = 0; i < SECTION_KEY_COUNT; i++) {
-        size_t each = distance(name, section_keys[i].name);
+        size_t each = opb_name_distance(name, section_keys[i].name);
 
         if (each < least) {
             least = each;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* worker/supervisor/log.c - the supervisor's own lines
  *
- * Here:      a line to the node, whose log it belongs in; to stderr only while no
- *            node is attached, since stdout and stderr are the script's.
+ * Here:      a line to the node, whose log it belongs in. To stderr: of a managed pool only
+ *            while no node is attached, since stdout and stderr are the script's; of a
+ *            shared one always, with the node's name in front.
  * Elsewhere: what is worth a line (the callers). Never a secret.
  */
 #include "worker/supervisor/pool.h"
@@ -11,6 +12,41 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* As syslog numbers them; the journal reads the number in front of a line. */
+static const int priorities[] = {
+    [OPB_LOG_ERROR] = 3, [OPB_LOG_WARNING] = 4, [OPB_LOG_INFO] = 6};
+
+/* True if stderr is the journal's, and not something else since. */
+static bool
+is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device;
+    unsigned long long inode;
+    struct stat info;
+
+    return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &info) == 0 && info.st_dev == device &&
+           info.st_ino == inode;
+}
+
+void
+opb_say(enum opb_log_level level, const char *who, const char *text)
+{
+    const char *between = who[0] != '\0' ? ": " : "";
+
+    /* nowhere else to go */
+    if (is_journal()) {
+        (void)fprintf(stderr, "<%d>%s%s%s\n", priorities[level], who, between, text);
+    }
+    else {
+        (void)fprintf(stderr, "orthanc-python-worker: %s%s%s\n", who, between, text);
+    }
+}
 
 static void
 log_to_node(struct opb_node *node, enum opb_log_level level, const char *text)
@@ -55,7 +91,23 @@ opb_pool_log(struct opb_pool *pool, struct opb_node *node, enum opb_log_level le
             is_said = true;
         }
     }
-    if (!is_said) {
-        (void)fprintf(stderr, "orthanc-python-worker: %s\n", text); /* nowhere else to go */
+    if (!is_said || !pool->is_managed) {
+        opb_pool_say(pool, node, level, "%s", text);
     }
+}
+
+void
+opb_pool_say(const struct opb_pool *pool, const struct opb_node *node,
+             enum opb_log_level level, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+
+    if (level > pool->options->config.log_level) {
+        return;
+    }
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments); /* longer lines are cut */
+    va_end(arguments);
+    opb_say(level, node != NULL ? node->name : "", text);
 }

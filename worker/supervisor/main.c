@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* worker/supervisor/main.c - orthanc-python-worker: command line and descriptors
+/* worker/supervisor/main.c - orthanc-python-worker: descriptors, and the order of the start
  *
- * Here:      options, finding the host program, shedding what was inherited.
- * Elsewhere: all work (pool.c).
+ * Here:      finding the host program, shedding what was inherited.
+ * Elsewhere: the command line (options.c), all work (pool.c).
  */
-#include "worker/supervisor/pool.h"
+#include "worker/supervisor/options.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,53 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LIFELINE_FD 3
-
-static const char usage[] =
-    "Usage: orthanc-python-worker --socket PATH [options]\n"
-    "Runs the Python scripts of Orthanc servers in processes of their own.\n"
-    "\n"
-    "  --socket PATH        Unix-domain socket to listen on\n"
-    "  --host-program PATH  program that runs a script (default: orthanc-python-host,\n"
-    "                       beside this program or where it was installed)\n"
-    "  --managed-fd N       socket to the Orthanc that started this program: it ends\n"
-    "                       with it (used by the plugin)\n"
-    "  --version            show version and protocol version\n"
-    "  --help               show this text\n";
-
-enum option_code {
-    OPTION_SOCKET = 1,
-    OPTION_MANAGED_FD,
-    OPTION_HOST_PROGRAM,
-    OPTION_HANDSHAKE_TIMEOUT_MS,
-    OPTION_VERSION,
-    OPTION_HELP
-};
-
-/* Says what is wrong with the call to who made it. Returns the exit code. */
-static int
-complain(const struct opb_pool_options *options, const char *text, const char *detail)
-{
-    char line[1024];
-    int length = snprintf(line, sizeof(line), "ERROR %s%s\n", text, detail);
-
-    if (options->managed_fd >= 0 && length > 0 && (size_t)length < sizeof(line)) {
-        (void)!write(options->managed_fd, line, (size_t)length); /* stderr has it as well */
-    }
-    (void)fprintf(stderr, "orthanc-python-worker: %s%s\n", text, detail);
-    return 2;
-}
-
-/* False if text is not a number from low to high. */
-static bool
-parse_number(const char *text, long low, long high, long *out)
-{
-    char *end = NULL;
-
-    errno = 0;
-    *out = strtol(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && *out >= low && *out <= high;
-}
+#define FIRST_FD 3 /* the lifeline of a managed pool; the socket that systemd has made */
 
 /* The supervisor holds nothing of Orthanc's but stdout, stderr and the lifeline: an
  * inherited listening socket would keep its port busy after Orthanc's death. */
@@ -80,7 +33,7 @@ shed_descriptors(struct opb_pool_options *options)
         return false;
     }
     if (options->managed_fd < 0) {
-        closefrom(LIFELINE_FD);
+        closefrom(options->listen_fd == FIRST_FD ? FIRST_FD + 1 : FIRST_FD);
         return true;
     }
     if (options->managed_fd <= STDERR_FILENO || fstat(options->managed_fd, &info) != 0 ||
@@ -89,14 +42,14 @@ shed_descriptors(struct opb_pool_options *options)
         options->managed_fd = -1;
         return false;
     }
-    if (options->managed_fd != LIFELINE_FD) {
-        if (dup2(options->managed_fd, LIFELINE_FD) < 0) {
+    if (options->managed_fd != FIRST_FD) {
+        if (dup2(options->managed_fd, FIRST_FD) < 0) {
             return false;
         }
-        options->managed_fd = LIFELINE_FD;
+        options->managed_fd = FIRST_FD;
     }
-    closefrom(LIFELINE_FD + 1);
-    return fcntl(LIFELINE_FD, F_SETFD, FD_CLOEXEC) == 0;
+    closefrom(FIRST_FD + 1);
+    return fcntl(FIRST_FD, F_SETFD, FD_CLOEXEC) == 0;
 }
 
 /* Gives the program that runs scripts, or NULL. free() it. */
@@ -134,91 +87,81 @@ find_host_program(void)
     return access(installed, X_OK) == 0 ? strdup(installed) : NULL;
 }
 
-/* Returns -1 to go on, else an exit code. */
+/* Gives the socket that systemd has made, if there is one. Returns -1 to go on, else an
+ * exit code. */
 static int
-parse_arguments(int argc, char **argv, struct opb_pool_options *options)
+take_socket(struct opb_pool_options *options)
 {
-    static const struct option longs[] = {
-        {"socket", required_argument, NULL, OPTION_SOCKET},
-        {"managed-fd", required_argument, NULL, OPTION_MANAGED_FD},
-        {"host-program", required_argument, NULL, OPTION_HOST_PROGRAM},
-        {"handshake-timeout-ms", required_argument, NULL, OPTION_HANDSHAKE_TIMEOUT_MS},
-        {"version", no_argument, NULL, OPTION_VERSION},
-        {"help", no_argument, NULL, OPTION_HELP},
-        {NULL, 0, NULL, 0}};
-    long number = 0;
-    int code;
+    char *path = options->activated_path;
+    char message[512];
 
-    while ((code = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (code) {
-        case OPTION_SOCKET:
-            options->socket_path = optarg;
-            break;
-        case OPTION_HOST_PROGRAM:
-            options->host_program = optarg;
-            break;
-        case OPTION_MANAGED_FD:
-            if (!parse_number(optarg, 3, INT_MAX, &number)) {
-                return complain(options, "--managed-fd wants a descriptor, not ", optarg);
-            }
-            options->managed_fd = (int)number;
-            break;
-        case OPTION_HANDSHAKE_TIMEOUT_MS: /* for tests, which cannot wait that long */
-            if (!parse_number(optarg, 1, 3600000, &number)) {
-                return complain(options, "--handshake-timeout-ms wants a number, not ",
-                                optarg);
-            }
-            options->handshake_timeout_ms = (uint32_t)number;
-            break;
-        case OPTION_VERSION:
-            (void)printf("orthanc-python-worker %s, protocol version %d\n",
-                         OPB_BUILD_VERSION, OPB_PROTOCOL_VERSION);
-            return EXIT_SUCCESS;
-        case OPTION_HELP:
-            (void)fputs(usage, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return complain(options, "unknown option; see --help", "");
-        }
+    if (options->managed_fd < 0 &&
+        opb_activation_take(&options->listen_fd, options->config.socket, path,
+                            sizeof(options->activated_path), message,
+                            sizeof(message)) != OPB_OK) {
+        return opb_options_complain(options, message, "");
     }
-    if (optind != argc) {
-        return complain(options, "this is no option: ", argv[optind]);
-    }
+    options->socket_path = options->listen_fd >= 0 ? path : options->config.socket;
     if (options->socket_path == NULL) {
-        return complain(options, "--socket PATH is missing; see --help", "");
+        return opb_options_complain(options,
+                                    "no socket to listen on: name one with --socket PATH, "
+                                    "or with \"Socket\" in the "
+                                    "file of --config FILE; see --help",
+                                    "");
     }
     return -1;
 }
 
-int
-main(int argc, char **argv)
+static int
+run(struct opb_pool_options *options)
 {
-    struct opb_pool_options options = {NULL, NULL, -1, OPB_HANDSHAKE_TIMEOUT_MS};
     char *found = NULL;
-    int code = parse_arguments(argc, argv, &options);
+    int code = take_socket(options);
 
     if (code >= 0) {
         return code;
     }
     (void)signal(SIGPIPE, SIG_IGN); /* always works; hosts get the standard action back */
-    if (!shed_descriptors(&options)) {
-        return complain(&options, "cannot set up descriptors: ", strerror(errno));
+    if (!shed_descriptors(options)) {
+        return opb_options_complain(options,
+                                    "cannot set up descriptors: ", strerror(errno));
     }
-    if (options.host_program == NULL) {
+    options->host_program = options->config.host_program;
+    if (options->host_program == NULL) {
         found = find_host_program();
-        options.host_program = found;
+        options->host_program = found;
     }
-    if (options.host_program == NULL || access(options.host_program, X_OK) != 0) {
-        code = complain(
-            &options, "cannot run the host program: ",
-            options.host_program != NULL
-                ? options.host_program
+    if (options->host_program == NULL || access(options->host_program, X_OK) != 0) {
+        code = opb_options_complain(
+            options, "cannot run the host program: ",
+            options->host_program != NULL
+                ? options->host_program
                 : "orthanc-python-host is neither beside this program nor in " OPB_HOST_DIR
-                  "; install it, or name it with --host-program");
+                  "; install it, or name it with --host-program or \"HostProgram\"");
+    }
+    else if (options->is_check) {
+        code = EXIT_SUCCESS;
     }
     else {
-        code = opb_pool_run(&options);
+        code = opb_pool_run(options);
     }
     free(found);
+    return code;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct opb_pool_options options = {.managed_fd = -1,
+                                       .listen_fd = -1,
+                                       .handshake_timeout_ms = OPB_HANDSHAKE_TIMEOUT_MS};
+    int code;
+
+    opb_pool_config_init(&options.config);
+    code = opb_options_parse(argc, argv, &options);
+    if (code < 0) {
+        code = run(&options);
+    }
+    opb_pool_config_fini(&options.config);
     return code;
 }

@@ -64,6 +64,9 @@ opb_node_forget(struct opb_node *node)
     if (node->connection != NULL) {
         node->connection->node = NULL;
     }
+    if (!pool->is_managed) {
+        opb_pool_say(pool, node, OPB_LOG_INFO, "detached; nothing of it is left");
+    }
     uv_close((uv_handle_t *)&node->detach_timer, on_detach_timer_closed);
     for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
         uv_close((uv_handle_t *)&node->slots[i].timer, on_slot_timer_closed);
@@ -249,6 +252,10 @@ opb_node_host_died(struct opb_node *node, uint32_t host_id, pid_t pid, const cha
 {
     struct opb_message *message = node->pool->message;
 
+    if (!node->pool->is_managed) {
+        opb_pool_say(node->pool, node, OPB_LOG_INFO, "host %u (pid %d) %s", host_id,
+                     (int)pid, reason);
+    }
     if (node->connection != NULL) {
         opb_message_begin_notify(message, OPB_CONTROL_HOST_DIED, 3);
         opb_pack_uint(message, host_id);
@@ -371,6 +378,10 @@ why_not_attach(const struct opb_connection *connection, const uint8_t *secret,
     if (secret_bytes != OPB_SECRET_BYTES || is_all_zero(secret, secret_bytes)) {
         return "the attach secret must be 32 random bytes";
     }
+    if (opb_capacity_grant(pool, OPB_NODE_SLOTS) < OPB_NODE_SLOTS) {
+        return "all hosts that \"MaxHosts\" in the worker's configuration allows belong to "
+               "other servers: raise it, or stop one of them";
+    }
     return NULL;
 }
 
@@ -413,6 +424,10 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     opb_pack_array(pool->message, 1);
     opb_pack_cstr(pool->message, node->name);
     opb_connection_send(connection);
+    if (!pool->is_managed) {
+        opb_pool_say(pool, node, OPB_LOG_INFO, "attached by process %d",
+                     (int)connection->peer_pid);
+    }
     for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
         opb_host_start(&node->slots[i]);
     }

@@ -8,8 +8,10 @@
 #include "worker/supervisor/pool.h"
 
 #include "protocol/sockets.h"
+#include "worker/supervisor/access.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -255,7 +257,8 @@ static void OPB_PRINTF(2, 3)
     va_end(arguments);
     length = strlen(line);
     if (options->managed_fd < 0) {
-        (void)fprintf(stderr, "orthanc-python-worker: %s\n", line); /* nowhere else to go */
+        opb_say(strncmp(line, "ERROR", strlen("ERROR")) == 0 ? OPB_LOG_ERROR : OPB_LOG_INFO,
+                "", line);
         return;
     }
     line[length] = '\n';
@@ -310,18 +313,41 @@ watch_node_process(struct opb_pool *pool)
 
 /* False: what could not be done has been told. */
 static bool
-listen_and_watch(struct opb_pool *pool)
+open_socket(struct opb_pool *pool)
 {
+    const struct opb_pool_config *config = &pool->options->config;
     const char *path = pool->options->socket_path;
+    char message[512];
     enum opb_status status;
-    int result;
 
+    if (pool->options->listen_fd >= 0) { /* with the mode and group of its unit */
+        pool->listen_fd = pool->options->listen_fd;
+        (void)fcntl(pool->listen_fd, F_SETFL, O_NONBLOCK); /* always works */
+        return true;
+    }
     status = opb_socket_listen(&pool->listen_fd, path, 0600, BACKLOG);
     if (status != OPB_OK) {
         tell_starter(pool->options, "ERROR cannot listen on %s: %s", path,
                      status == OPB_SYSTEM    ? strerror(errno)
                      : status == OPB_REFUSED ? "another worker is using it"
                                              : opb_status_text(status));
+        return false;
+    }
+    if (opb_access_open(path, config, message, sizeof(message)) != OPB_OK) {
+        tell_starter(pool->options, "ERROR %s", message);
+        return false;
+    }
+    return true;
+}
+
+/* False: what could not be done has been told. */
+static bool
+listen_and_watch(struct opb_pool *pool)
+{
+    const char *path = pool->options->socket_path;
+    int result;
+
+    if (!open_socket(pool)) {
         return false;
     }
     result = uv_poll_init(&pool->loop, &pool->listen_poll, pool->listen_fd);
@@ -392,6 +418,7 @@ pool_fini(struct opb_pool *pool)
         (void)close(pool->parent_fd);
     }
     opb_message_free(pool->message);
+    opb_notify_fini(pool);
 }
 
 /* A managed pool owns its directory, and ends after its node: it removes the node's files.
@@ -404,6 +431,9 @@ remove_files(const struct opb_pool *pool)
     const char *slash = strrchr(path, '/');
     char other[PATH_MAX];
 
+    if (pool->options->listen_fd >= 0) {
+        return; /* systemd goes on listening */
+    }
     (void)unlink(path); /* the node may have been faster, here and below */
     if (!pool->is_managed || slash == NULL || slash == path) {
         return;
@@ -452,6 +482,7 @@ opb_pool_run(const struct opb_pool_options *options)
     is_listening = listen_and_watch(&pool);
     if (is_listening) {
         tell_starter(options, "READY %d %d", OPB_PROTOCOL_VERSION, (int)getpid());
+        opb_notify_start(&pool);
         (void)uv_run(&pool.loop, UV_RUN_DEFAULT); /* until uv_stop */
     }
     if (pool.listen_fd >= 0) {

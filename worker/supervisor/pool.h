@@ -14,6 +14,8 @@
 #include "protocol/limits.h"
 #include "protocol/message.h"
 #include "protocol/status.h"
+#include "worker/supervisor/config.h"
+#include "worker/supervisor/service.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,15 +54,17 @@
 
 struct opb_pool_options {
     const char *socket_path;
+    char activated_path[128]; /* of the socket that systemd has made */
     const char *host_program;
     int managed_fd; /* one end of a socketpair to the node, or -1 */
+    int listen_fd;  /* the socket that systemd has made, or -1 */
     uint32_t handshake_timeout_ms;
+    bool is_check; /* nothing is to be run */
+    struct opb_pool_config config;
 };
 
 struct opb_pool;
 struct opb_node;
-
-enum opb_log_level { OPB_LOG_ERROR = 0, OPB_LOG_WARNING = 1, OPB_LOG_INFO = 2 };
 
 enum opb_connection_stage {
     OPB_STAGE_HELLO,   /* the hello is not complete */
@@ -170,6 +174,7 @@ struct opb_pool {
     struct opb_host *hosts; /* running */
     struct opb_host *dead;  /* reaped; their orphans are being looked for */
     uint32_t last_host_id;
+    struct opb_notify notify;
 };
 
 /* main.c calls this once. Returns the exit code of the process. */
@@ -182,9 +187,19 @@ void opb_pool_check_stopped(struct opb_pool *pool);
 /* A connection left the handshake: accepting may go on. */
 void opb_pool_accept_more(struct opb_pool *pool);
 
-/* log.c. To the node, or to all if it is NULL; to stderr if none is attached. */
+/* log.c. To the node, or to all if it is NULL; to stderr if none is attached, or the pool
+ * is shared. */
 void opb_pool_log(struct opb_pool *pool, struct opb_node *node, enum opb_log_level level,
                   const char *format, ...) OPB_PRINTF(4, 5);
+/* To stderr alone, where its level is wanted: about the node, or the pool if it is NULL. */
+void opb_pool_say(const struct opb_pool *pool, const struct opb_node *node,
+                  enum opb_log_level level, const char *format, ...) OPB_PRINTF(4, 5);
+/* The same without a pool. */
+void opb_say(enum opb_log_level level, const char *who, const char *text);
+
+/* capacity.c. How many hosts a node that wants so many gets: at least one, or 0 if none is
+ * free. */
+uint32_t opb_capacity_grant(const struct opb_pool *pool, uint32_t wanted);
 
 /* connection.c. Takes *fd and sets it to -1, on success only. */
 OPB_MUST_CHECK enum opb_status opb_connection_open(struct opb_pool *pool, int *fd,

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/supervisor/config.c - see config.h
+ *
+ * Values of the command line go through the same checks as those of the file, as the JSON
+ * that they would be there.
+ */
+#include "worker/supervisor/config.h"
+
+#include "protocol/nearest.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define MAX_SHOWN_BYTES   200u
+#define MAX_SOCKET_BYTES  (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+#define MAX_SOCKET_MODE   0777u
+#define MAX_ALLOWED_BYTES 160u
+
+enum key_type {
+    KEY_PATH,   /* absolute */
+    KEY_SOCKET, /* absolute, and short enough for an address */
+    KEY_TEXT,   /* not empty */
+    KEY_MODE,   /* octal digits, as a string: JSON knows no octal numbers */
+    KEY_NUMBER,
+    KEY_LEVEL
+};
+
+struct key {
+    const char *name;
+    const char *option; /* of the command line */
+    const char *value;  /* what the help calls its value */
+    const char *help;
+    enum key_type type;
+    size_t field; /* offset in struct opb_pool_config */
+    uint32_t low;
+    uint32_t high;
+};
+
+#define FIELD(name) offsetof(struct opb_pool_config, name)
+
+static const struct key keys[] = {
+    {"Socket", "socket", "PATH", "Unix-domain socket to listen on", KEY_SOCKET,
+     FIELD(socket), 0, 0},
+    {"SocketMode", "socket-mode", "MODE",
+     "its permissions, octal (0600, with a group 0660)", KEY_MODE, FIELD(socket_mode), 0,
+     0},
+    {"SocketGroup", "socket-group", "GROUP", "its group (that of the process)", KEY_TEXT,
+     FIELD(socket_group), 0, 0},
+    {"MaxHosts", "max-hosts", "N", "hosts of all servers together (0: any number)",
+     KEY_NUMBER, FIELD(max_hosts), 0, 10000},
+    {"LogLevel", "log-level", "LEVEL", "error, warning or info (info)", KEY_LEVEL,
+     FIELD(log_level), 0, 0},
+    {"HostProgram", "host-program", "PATH",
+     "program that runs a script (orthanc-python-host,\n"
+     "                         beside this program or where it was installed)",
+     KEY_PATH, FIELD(host_program), 0, 0},
+};
+#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+
+static const char *const level_names[] = {
+    [OPB_LOG_ERROR] = "error", [OPB_LOG_WARNING] = "warning", [OPB_LOG_INFO] = "info"};
+
+struct reading {
+    struct opb_pool_config *config;
+    const char *file; /* NULL: the command line */
+    char *message;
+    size_t capacity;
+};
+
+/* The value as JSON, for a message: cut, on one line. */
+static void
+show(const json_t *value, char *out, size_t capacity)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+
+    (void)snprintf(out, capacity, "%s",
+                   text != NULL ? text : "unreadable"); /* may be cut */
+    free(text);
+}
+
+/* A message that does not fit is cut, here and below. */
+static enum opb_status
+refuse(const struct reading *reading, const struct key *key, const json_t *value,
+       const char *allowed)
+{
+    char shown[MAX_SHOWN_BYTES];
+
+    show(value, shown, sizeof(shown));
+    if (reading->file == NULL) {
+        (void)snprintf(reading->message, reading->capacity,
+                       "The option --%s is %s, and must be %s", key->option, shown,
+                       allowed);
+    }
+    else {
+        (void)snprintf(reading->message, reading->capacity,
+                       "%s: the key \"%s\" is %s, and must be %s", reading->file, key->name,
+                       shown, allowed);
+    }
+    return OPB_REFUSED;
+}
+
+static void *
+field_of(const struct reading *reading, const struct key *key)
+{
+    return (char *)reading->config + key->field;
+}
+
+static enum opb_status
+keep_text(char **field, const char *text)
+{
+    char *copy = strdup(text);
+
+    if (copy == NULL) {
+        return OPB_NO_MEMORY;
+    }
+    free(*field); /* the command line replaces what the file says */
+    *field = copy;
+    return OPB_OK;
+}
+
+static enum opb_status
+read_text(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    bool is_whole = text != NULL && strlen(text) == json_string_length(value);
+    char allowed[MAX_ALLOWED_BYTES];
+
+    if (key->type == KEY_TEXT && (!is_whole || text[0] == '\0')) {
+        return refuse(reading, key, value, "a string that is not empty");
+    }
+    if (key->type == KEY_PATH && (!is_whole || text[0] != '/')) {
+        return refuse(reading, key, value, "an absolute path");
+    }
+    if (key->type == KEY_SOCKET &&
+        (!is_whole || text[0] != '/' || strlen(text) > MAX_SOCKET_BYTES)) {
+        (void)snprintf(allowed, sizeof(allowed),
+                       "an absolute path of at most %zu bytes: a socket's path cannot be "
+                       "longer",
+                       MAX_SOCKET_BYTES);
+        return refuse(reading, key, value, allowed);
+    }
+    return keep_text(field_of(reading, key), text);
+}
+
+static enum opb_status
+read_mode(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    char *end = NULL;
+    unsigned long mode = 0;
+
+    if (text != NULL && text[0] >= '0' && text[0] <= '7' && strlen(text) <= 4) {
+        mode = strtoul(text, &end, 8);
+    }
+    if (end == NULL || *end != '\0' || mode > MAX_SOCKET_MODE || (mode & 0600u) != 0600u) {
+        return refuse(reading, key, value,
+                      "a string of octal digits from \"0600\" to \"0777\", with which the "
+                      "owner may read and write");
+    }
+    *(uint32_t *)field_of(reading, key) = (uint32_t)mode;
+    return OPB_OK;
+}
+
+static enum opb_status
+read_number(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    json_int_t number = json_integer_value(value);
+    char allowed[MAX_ALLOWED_BYTES];
+
+    if (!json_is_integer(value) || number < key->low || number > key->high) {
+        (void)snprintf(allowed, sizeof(allowed), "a whole number from %u to %u", key->low,
+                       key->high);
+        return refuse(reading, key, value, allowed);
+    }
+    *(uint32_t *)field_of(reading, key) = (uint32_t)number;
+    return OPB_OK;
+}
+
+static enum opb_status
+read_level(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    const char *text = json_string_value(value);
+
+    for (size_t i = 0; text != NULL && i < sizeof(level_names) / sizeof(level_names[0]);
+         i++) {
+        if (strcmp(text, level_names[i]) == 0) {
+            *(enum opb_log_level *)field_of(reading, key) = (enum opb_log_level)i;
+            return OPB_OK;
+        }
+    }
+    return refuse(reading, key, value, "\"error\", \"warning\" or \"info\"");
+}
+
+static enum opb_status
+read_value(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    switch (key->type) {
+    case KEY_PATH:
+    case KEY_SOCKET:
+    case KEY_TEXT:
+        return read_text(reading, key, value);
+    case KEY_MODE:
+        return read_mode(reading, key, value);
+    case KEY_NUMBER:
+        return read_number(reading, key, value);
+    case KEY_LEVEL:
+        return read_level(reading, key, value);
+    }
+    return OPB_REFUSED;
+}
+
+static const struct key *
+find_key(const char *name)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        if (strcmp(keys[i].name, name) == 0) {
+            return &keys[i];
+        }
+    }
+    return NULL;
+}
+
+static enum opb_status
+refuse_unknown(const struct reading *reading, const char *name, const json_t *value)
+{
+    const struct key *nearest = &keys[0];
+    char shown[MAX_SHOWN_BYTES];
+
+    for (size_t i = 1; i < KEY_COUNT; i++) {
+        if (opb_name_distance(name, keys[i].name) <
+            opb_name_distance(name, nearest->name)) {
+            nearest = &keys[i];
+        }
+    }
+    show(value, shown, sizeof(shown));
+    (void)snprintf(reading->message, reading->capacity,
+                   "%s: the key \"%.*s\", which is %s, is not known to this version; the "
+                   "nearest known key is \"%s\"",
+                   reading->file, (int)MAX_SHOWN_BYTES, name, shown, nearest->name);
+    return OPB_REFUSED;
+}
+
+static enum opb_status
+read_object(const struct reading *reading, json_t *root)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(root, name, value)
+    {
+        const struct key *key = find_key(name);
+        enum opb_status status = key != NULL ? read_value(reading, key, value)
+                                             : refuse_unknown(reading, name, value);
+
+        if (status != OPB_OK) {
+            return status;
+        }
+    }
+    return OPB_OK;
+}
+
+static void
+explain_no_memory(enum opb_status status, char *message, size_t capacity)
+{
+    if (status == OPB_NO_MEMORY) {
+        (void)snprintf(message, capacity, "Not enough memory");
+    }
+}
+
+enum opb_status
+opb_pool_config_read(struct opb_pool_config *config, const char *path, char *message,
+                     size_t capacity)
+{
+    const struct reading reading = {config, path, message, capacity};
+    enum opb_status status = OPB_REFUSED;
+    json_error_t error;
+    json_t *root;
+
+    message[0] = '\0';
+    root = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (root == NULL && error.line < 0) {
+        (void)snprintf(message, capacity, "The configuration file cannot be read: %s",
+                       error.text); /* which names it */
+    }
+    else if (root == NULL) {
+        (void)snprintf(message, capacity, "%s, line %d, column %d: %s", path, error.line,
+                       error.column, error.text);
+    }
+    else if (!json_is_object(root)) {
+        (void)snprintf(message, capacity,
+                       "%s: this is no JSON object, as in {\"Socket\": "
+                       "\"/run/orthanc-python/pool.sock\"}",
+                       path);
+    }
+    else {
+        status = read_object(&reading, root);
+    }
+    json_decref(root);
+    explain_no_memory(status, message, capacity);
+    return status;
+}
+
+/* A number stays text if it is none, so that the refusal shows it as it was written. */
+static json_t *
+to_json(const struct key *key, const char *text)
+{
+    char *end = NULL;
+    long number;
+
+    if (key->type == KEY_NUMBER) {
+        number = strtol(text, &end, 10);
+        if (end != text && *end == '\0') {
+            return json_integer(number);
+        }
+    }
+    return json_string(text);
+}
+
+enum opb_status
+opb_pool_config_set(struct opb_pool_config *config, size_t option, const char *text,
+                    char *message, size_t capacity)
+{
+    const struct reading reading = {config, NULL, message, capacity};
+    const struct key *key = &keys[option];
+    enum opb_status status = OPB_REFUSED;
+    json_t *value = to_json(key, text);
+
+    message[0] = '\0';
+    if (value == NULL) { /* not UTF-8 */
+        (void)snprintf(message, capacity, "The option --%s is no text in UTF-8",
+                       key->option);
+    }
+    else {
+        status = read_value(&reading, key, value);
+    }
+    json_decref(value);
+    explain_no_memory(status, message, capacity);
+    return status;
+}
+
+size_t
+opb_pool_config_options(void)
+{
+    return KEY_COUNT;
+}
+
+struct option
+opb_pool_config_option(size_t option, int first_code)
+{
+    return (struct option){.name = keys[option].option,
+                           .has_arg = required_argument,
+                           .val = first_code + (int)option};
+}
+
+void
+opb_pool_config_help(FILE *out)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        char left[40];
+
+        (void)snprintf(left, sizeof(left), "--%s %s", keys[i].option, keys[i].value);
+        (void)fprintf(out, "  %-22s %s\n", left, keys[i].help);
+    }
+}
+
+void
+opb_pool_config_init(struct opb_pool_config *config)
+{
+    memset(config, 0, sizeof(*config));
+    config->log_level = OPB_LOG_INFO;
+}
+
+void
+opb_pool_config_fini(struct opb_pool_config *config)
+{
+    free(config->socket);
+    free(config->socket_group);
+    free(config->host_program);
+    memset(config, 0, sizeof(*config));
+}
