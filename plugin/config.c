@@ -58,6 +58,7 @@ static const struct key section_keys[] = {
     {"Workers", KEY_WORKERS, 0, 0, 0},
     {"RuntimeDirectory", KEY_TEXT, FIELD(runtime_dir), 0, 0},
     {"Pool", KEY_TEXT, FIELD(pool), 0, 0},
+    {"PoolUser", KEY_TEXT, FIELD(pool_user), 0, 0},
     {"QueueTimeout", KEY_SECONDS, FIELD(queue_timeout_ms), 0.1, 3600},
     {"CallTimeout", KEY_CALLS, 0, 0.1, 86400},
     {"MaxRestarts", KEY_NUMBER, FIELD(max_restarts), 0, 100},
@@ -629,6 +630,7 @@ opb_config_free(struct opb_config *config)
     free(config->worker);
     free(config->runtime_dir);
     free(config->pool);
+    free(config->pool_user);
     free(config->admin_path);
     free(config);
 }

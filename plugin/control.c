@@ -6,7 +6,9 @@
  */
 #include "plugin/control.h"
 
+#include "plugin/config.h"
 #include "plugin/log.h"
+#include "plugin/pool_user.h"
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
 #include "protocol/words.h"
@@ -293,11 +295,28 @@ opb_control_is_detached(const struct opb_control *control)
     return control->is_detached;
 }
 
+/* What can be done about a pool that cannot be connected to. */
+static const char *
+remedy(const struct opb_config *config, int error)
+{
+    if (config->pool == NULL) {
+        return "";
+    }
+    if (error == EACCES) {
+        return ": Orthanc's user must be in the group of the socket (\"SocketGroup\" in "
+               "the "
+               "pool's configuration), and may have to be started anew for that";
+    }
+    return ": start it (systemctl start orthanc-python-worker.socket), or correct the "
+           "configuration option \"Python.Pool\"";
+}
+
 /* Gives the lane in control->lane. */
 static enum opb_status
-connect_pool(struct opb_control *control, const char *path, uint64_t deadline_ms,
+connect_pool(struct opb_control *control, const struct opb_node *node, uint64_t deadline_ms,
              char *message, size_t capacity)
 {
+    const char *path = node->pool_socket;
     struct opb_peer peer;
     enum opb_status status;
     int fd = -1;
@@ -305,16 +324,19 @@ connect_pool(struct opb_control *control, const char *path, uint64_t deadline_ms
     status = opb_socket_connect(&fd, path, deadline_ms);
     if (status != OPB_OK) {
         /* a message that does not fit is cut */
-        (void)snprintf(message, capacity, "The pool does not answer at %s: %s", path,
-                       status == OPB_SYSTEM ? strerror(errno) : opb_status_text(status));
-        return status;
+        (void)snprintf(message, capacity, "The pool does not answer at %s: %s%s", path,
+                       status == OPB_SYSTEM ? strerror(errno) : opb_status_text(status),
+                       status == OPB_SYSTEM ? remedy(node->config, errno) : "");
+        return status == OPB_SYSTEM && (errno == ENOENT || errno == ECONNREFUSED) ? OPB_GONE
+                                                                                  : status;
     }
     status = opb_socket_peer(fd, &peer);
-    if (status == OPB_OK && peer.uid != geteuid() && peer.uid != 0) {
+    if (status == OPB_OK && !opb_pool_user_is(&node->pool_user, &peer)) {
         (void)snprintf(
             message, capacity,
-            "The pool at %s belongs to user %lu, and Orthanc runs as user %lu: both "
-            "must be the same",
+            "The pool at %s belongs to user %lu, and Orthanc runs as user %lu: if "
+            "that is who it should be, name the user in the configuration option "
+            "\"Python.PoolUser\"",
             path, (unsigned long)peer.uid, (unsigned long)geteuid());
         status = OPB_REFUSED;
     }
@@ -425,7 +447,7 @@ opb_control_open(struct opb_control **out, struct opb_node *node, const char *no
     if (control->message == NULL) {
         goto close_control;
     }
-    status = connect_pool(control, node->pool_socket, deadline_ms, message, capacity);
+    status = connect_pool(control, node, deadline_ms, message, capacity);
     if (status != OPB_OK) {
         goto close_control;
     }

@@ -32,7 +32,7 @@ struct opb_control_news {
 
 /* Connects and attaches: node->name is what to be called, and then what the pool calls the
  * node. Lends news, for the life of the connection. Gives *out. On failure message holds
- * one sentence for the log. */
+ * one sentence for the log. OPB_GONE: nobody listens there, or he has left. */
 OPB_MUST_CHECK enum opb_status
 opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
                  const struct opb_control_news *news, uint64_t deadline_ms, char *message,

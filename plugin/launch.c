@@ -8,6 +8,7 @@
 #include "plugin/pool_state.h"
 
 #include "plugin/log.h"
+#include "plugin/pool_user.h"
 #include "plugin/service.h"
 #include "protocol/sockets.h"
 
@@ -19,8 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define REAP_STEPS   20
-#define REAP_STEP_MS 10
+#define WAIT_FIRST_MS 50u
+#define WAIT_LAST_MS  1000u
+#define REAP_STEPS    20
+#define REAP_STEP_MS  10
 
 static enum opb_status
 choose_pool_socket(struct opb_pool *pool, char *message, size_t capacity)
@@ -36,7 +39,7 @@ choose_pool_socket(struct opb_pool *pool, char *message, size_t capacity)
         (void)snprintf(
             message, capacity,
             "The socket %s, named by the configuration option \"Python.Pool\", has a "
-            "path of more than %zu bytes",
+            "path of more than %zu bytes, which no socket can have: give it a shorter one",
             path, sizeof(node->pool_socket) - 1);
         return OPB_TOO_LARGE;
     }
@@ -71,6 +74,58 @@ listen_for_hosts(struct opb_pool *pool, char *message, size_t capacity)
     return status;
 }
 
+/* The directory, for us, and for the hosts of a pool that is another user. */
+static enum opb_status
+make_directory(struct opb_pool *pool, char *message, size_t capacity)
+{
+    struct opb_node *node = pool->node;
+    const struct opb_pool_user *user = &node->pool_user;
+    enum opb_status status;
+
+    status = opb_runtime_dir_new(&pool->dir, node->config->runtime_dir, message, capacity);
+    if (status == OPB_OK && user->is_set && user->uid != geteuid() && user->uid != 0) {
+        status = opb_runtime_dir_share(pool->dir, user->gid, message, capacity);
+    }
+    return status;
+}
+
+/* At the start a shared pool may come later than Orthanc; after that the supervisor thread
+ * comes again (cancel_fd is set). The waits grow: nothing tells when a socket has a
+ * listener.
+ */
+static enum opb_status
+open_control(struct opb_pool *pool, int cancel_fd, uint64_t deadline_ms, char *message,
+             size_t capacity)
+{
+    const struct opb_config *config = pool->node->config;
+    uint64_t wait_ms = WAIT_FIRST_MS;
+
+    for (;;) {
+        enum opb_status status = opb_control_open(
+            &pool->control, pool->node, opb_runtime_dir_node_socket(pool->dir), &pool->news,
+            deadline_ms, message, capacity);
+        size_t used = strlen(message);
+
+        if (status != OPB_GONE || config->pool == NULL || cancel_fd >= 0) {
+            return status;
+        }
+        if (opb_clock_ms() + wait_ms >= deadline_ms) {
+            /* cut if it does not fit */
+            (void)snprintf(message + used, capacity - used,
+                           "; this server has waited for it for %g s "
+                           "(\"Python.StartTimeout\")",
+                           (double)config->start_timeout_ms / 1000.0);
+            return status;
+        }
+        if (wait_ms == WAIT_FIRST_MS) {
+            opb_log_warning("%s; waiting for it for up to %g s (\"Python.StartTimeout\")",
+                            message, (double)config->start_timeout_ms / 1000.0);
+        }
+        (void)poll(NULL, 0, (int)wait_ms);
+        wait_ms = 2 * wait_ms < WAIT_LAST_MS ? 2 * wait_ms : WAIT_LAST_MS;
+    }
+}
+
 enum opb_status
 opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capacity)
 {
@@ -78,11 +133,10 @@ opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capa
     uint64_t deadline_ms = opb_deadline_ms(config->start_timeout_ms);
     enum opb_status status;
 
-    status = opb_runtime_dir_new(&pool->dir, config->runtime_dir, message, capacity);
-    if (status != OPB_OK) {
-        return status;
+    status = make_directory(pool, message, capacity);
+    if (status == OPB_OK) {
+        status = choose_pool_socket(pool, message, capacity);
     }
-    status = choose_pool_socket(pool, message, capacity);
     if (status == OPB_OK) {
         status = listen_for_hosts(pool, message, capacity);
     }
@@ -91,9 +145,7 @@ opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capa
                                   cancel_fd, deadline_ms, message, capacity);
     }
     if (status == OPB_OK) {
-        status = opb_control_open(&pool->control, pool->node,
-                                  opb_runtime_dir_node_socket(pool->dir), &pool->news,
-                                  deadline_ms, message, capacity);
+        status = open_control(pool, cancel_fd, deadline_ms, message, capacity);
     }
     if (status != OPB_OK) {
         opb_pool_abandon(pool, NULL, 0);

@@ -45,14 +45,22 @@ struct opb_counts {
     atomic_uint_least64_t given_up; /* what was repeated in vain, or could not be run */
 };
 
+/* Who a shared pool may be, besides root and our own user: Python.PoolUser. */
+struct opb_pool_user {
+    bool is_set;
+    uid_t uid;
+    gid_t gid;
+};
+
 struct opb_node {
     OrthancPluginContext *orthanc; /* as given by Orthanc: for the shim only */
     OrthancPluginContext *context; /* the shim's: every SDK call uses this one */
     struct opb_config *config;
     char name[OPB_NODE_NAME_BYTES + 1]; /* as the pool calls this node */
     uint8_t secret[OPB_SECRET_BYTES];
-    uint64_t born_ms;      /* opb_clock_ms() */
-    char pool_socket[108]; /* where call lanes connect to */
+    uint64_t born_ms;               /* opb_clock_ms() */
+    char pool_socket[108];          /* where call lanes connect to */
+    struct opb_pool_user pool_user; /* never changes after the start */
 
     /* Guards name, pool_socket and what follows, and session states. A leaf: nothing else
      * is locked and nothing waits while it is held. */

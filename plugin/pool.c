@@ -15,6 +15,7 @@
 #include "plugin/load.h"
 #include "plugin/log.h"
 #include "plugin/pool_state.h"
+#include "plugin/pool_user.h"
 #include "plugin/routes.h"
 #include "plugin/service.h"
 #include "plugin/threads.h"
@@ -428,7 +429,10 @@ opb_pool_start(struct opb_node *node, char *message, size_t capacity)
         return status;
     }
     node->pool = pool;
-    status = opb_pool_launch(pool, -1, message, capacity);
+    status = opb_pool_user_find(&node->pool_user, node->config, message, capacity);
+    if (status == OPB_OK) {
+        status = opb_pool_launch(pool, -1, message, capacity);
+    }
     if (status != OPB_OK) {
         goto release_pool;
     }

@@ -108,7 +108,7 @@ sweep_one(int parent_fd, const char *name, pid_t pid)
         return;
     }
     if (fstat(directory_fd, &directory) != 0 || directory.st_uid != geteuid() ||
-        (directory.st_mode & 0777) != 0700) {
+        ((directory.st_mode & 0777) != 0700 && (directory.st_mode & 0777) != 0750)) {
         goto close_directory;
     }
     lock_fd = openat(directory_fd, LOCK_NAME, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -351,6 +351,25 @@ opb_runtime_dir_free(struct opb_runtime_dir *dir)
     free(dir->pool_socket);
     free(dir->node_socket);
     free(dir);
+}
+
+enum opb_status
+opb_runtime_dir_share(const struct opb_runtime_dir *dir, gid_t group, char *message,
+                      size_t capacity)
+{
+    if (fchown(dir->directory_fd, (uid_t)-1, group) == 0 &&
+        fchmod(dir->directory_fd, 0750) == 0) {
+        return OPB_OK;
+    }
+    /* a message that does not fit is cut */
+    (void)snprintf(
+        message, capacity,
+        "The private directory %s cannot be opened to the group %lu of the user "
+        "whom the configuration option \"Python.PoolUser\" names: %s; Orthanc's "
+        "user must be a member of that group, and may have to be started anew for "
+        "that",
+        dir->path, (unsigned long)group, strerror(errno));
+    return OPB_SYSTEM;
 }
 
 const char *

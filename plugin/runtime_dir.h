@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/runtime_dir.h - the private directory of a managed pool
  *
- * Here:      making it (mode 0700), marking it as in use by a locked file, removing it, and
- *            removing what servers that were killed have left.
- * Elsewhere: the sockets in it (service.c, the daemon).
+ * Here:      making it (mode 0700, shared 0750), marking it as in use by a locked file,
+ * removing it, and removing what servers that were killed have left. Elsewhere: the sockets
+ * in it (service.c, the daemon).
  */
 #ifndef OPB_RUNTIME_DIR_H
 #define OPB_RUNTIME_DIR_H
@@ -11,6 +11,7 @@
 #include "protocol/status.h"
 
 #include <stddef.h>
+#include <sys/types.h>
 
 struct opb_runtime_dir;
 
@@ -20,6 +21,11 @@ struct opb_runtime_dir;
 OPB_MUST_CHECK enum opb_status opb_runtime_dir_new(struct opb_runtime_dir **out,
                                                    const char *parent, char *message,
                                                    size_t capacity);
+/* Lets the members of a group in, so that hosts of another user reach the node's socket. On
+ * OPB_SYSTEM message says why not. */
+OPB_MUST_CHECK enum opb_status opb_runtime_dir_share(const struct opb_runtime_dir *dir,
+                                                     gid_t group, char *message,
+                                                     size_t capacity);
 /* Removes the directory with the files that the bridge makes in it. NULL is fine. */
 void opb_runtime_dir_free(struct opb_runtime_dir *dir);
 

@@ -12,6 +12,7 @@
 
 #include "plugin/call.h"
 #include "plugin/log.h"
+#include "plugin/pool_user.h"
 #include "plugin/spawn.h"
 #include "plugin/threads.h"
 #include "protocol/handshake.h"
@@ -67,6 +68,8 @@ stop_listening(struct opb_services *services)
 enum opb_status
 opb_services_move(struct opb_services *services, const char *path)
 {
+    const struct opb_pool_user *user = &services->node->pool_user;
+    enum opb_status status;
     char *copy;
 
     stop_listening(services);
@@ -75,7 +78,12 @@ opb_services_move(struct opb_services *services, const char *path)
         return OPB_NO_MEMORY;
     }
     services->path = copy;
-    return opb_socket_listen(&services->listen_fd, path, 0600, BACKLOG);
+    status = opb_socket_listen(&services->listen_fd, path, 0600, BACKLOG);
+    if (status == OPB_OK && user->is_set &&
+        (chown(path, (uid_t)-1, user->gid) != 0 || chmod(path, 0660) != 0)) {
+        status = OPB_SYSTEM; /* the directory was opened before: cannot happen */
+    }
+    return status;
 }
 
 enum opb_status
@@ -359,7 +367,7 @@ shake_hands(struct opb_services *services, struct slot *slot, struct opb_lane *l
     if (opb_socket_peer(opb_lane_fd(lane), &peer) != OPB_OK) {
         return NULL; /* cannot happen with a socket of this kind */
     }
-    if (peer.uid != geteuid() && peer.uid != 0) {
+    if (!opb_pool_user_is(&services->node->pool_user, &peer)) {
         opb_log_warning("refused a connection of process %ld: user %lu may not use this "
                         "node",
                         (long)peer.pid, (unsigned long)peer.uid);

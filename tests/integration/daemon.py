@@ -2,6 +2,7 @@
 """A shared pool for a test: the daemon alone, with its configuration, its log and its end."""
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -11,7 +12,15 @@ import subprocess
 import tempfile
 
 import wire
-from server import PATIENCE, children, descendants, is_alive, ours_worker, wait_until
+from server import BUILD, PATIENCE, children, descendants, is_alive, ours_worker, wait_until
+
+
+def copy_programs(directory):
+    """Where other users can run them; the path of the worker."""
+    host = os.path.join(BUILD, 'worker', 'host', 'orthanc-python-host')
+    for path in [ours_worker(), host] + glob.glob(os.path.join(BUILD, 'worker', 'module', 'orthanc*.so')):
+        shutil.copy(path, directory)
+    return os.path.join(directory, 'orthanc-python-worker')
 
 
 class Daemon:
@@ -32,18 +41,21 @@ class Daemon:
         self.env, self.user, self.group, self.groups = dict(env or {}), user, group, list(groups)
         self.config = {'Socket': self.socket, **(config or {})}
         self.config = {key: value for key, value in self.config.items() if value is not None}
+        self.program = ours_worker()
         if user is not None:
-            os.chown(self.directory, user, -1)
+            os.chown(self.directory, user, group)
+            self.program = copy_programs(self.directory)
         self.process = None
         self.hosts_seen = set()
 
     def command(self):
-        return self.wrapper + [ours_worker(), '--config', self.config_path] + self.arguments
+        return self.wrapper + [self.program, '--config', self.config_path] + self.arguments
 
     def spawn(self, **kwargs):
         """Starts it, and waits for nothing."""
         with open(self.config_path, 'w', encoding='ascii') as f:
             json.dump(self.config, f)
+        os.chmod(self.config_path, 0o644)
         identity = {} if self.user is None else {
             'user': self.user, 'group': self.group, 'extra_groups': self.groups}
         with open(self.stderr_path, 'ab') as err:

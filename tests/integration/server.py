@@ -179,7 +179,7 @@ class OrthancServer:
     # pylint: disable=too-many-instance-attributes,too-many-arguments
     def __init__(self, directory, plugin='ours', script=None, name='script.py',
                  script_path=None, config=None, python=None, env=None, dicom=False,
-                 cwd=None, files=None, verbose=True, own_group=False):
+                 cwd=None, files=None, verbose=True, own_group=False, user=None):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         self.plugin = plugin
@@ -200,6 +200,7 @@ class OrthancServer:
         self.dicom = dicom
         self.verbose = verbose
         self.own_group = own_group
+        self.user = user    # (user, group, [further groups]) as numbers; for root only
         self.process = None
         self.returncode = None
         self.http_port = self.dicom_port = None
@@ -274,10 +275,16 @@ class OrthancServer:
         with open(configuration, 'w', encoding='utf-8') as f:
             json.dump(self.configuration(), f, indent=2)
         command = [ORTHANC] + (['--verbose'] if self.verbose else []) + [configuration]
+        identity = {}
+        if self.user is not None:
+            identity = {'user': self.user[0], 'group': self.user[1], 'extra_groups': self.user[2]}
+            for path in (self.directory, self.short, self.runtime, self.temporary):
+                os.chown(path, self.user[0], self.user[1])
+                os.chmod(path, 0o755)
         with open(self.stdout_path, 'wb') as out, open(self.stderr_path, 'wb') as err:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.cwd,
-                env=self.environment(), start_new_session=self.own_group)
+                env=self.environment(), start_new_session=self.own_group, **identity)
         self.returncode = None
         return self
 

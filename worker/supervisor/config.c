@@ -24,13 +24,14 @@ enum key_type {
     KEY_SOCKET, /* absolute, and short enough for an address */
     KEY_TEXT,   /* not empty */
     KEY_MODE,   /* octal digits, as a string: JSON knows no octal numbers */
+    KEY_NAMES,  /* an array of such texts; in the file only */
     KEY_NUMBER,
     KEY_LEVEL
 };
 
 struct key {
     const char *name;
-    const char *option; /* of the command line */
+    const char *option; /* of the command line, or NULL */
     const char *value;  /* what the help calls its value */
     const char *help;
     enum key_type type;
@@ -49,6 +50,9 @@ static const struct key keys[] = {
      0},
     {"SocketGroup", "socket-group", "GROUP", "its group (that of the process)", KEY_TEXT,
      FIELD(socket_group), 0, 0},
+    {"AllowUsers", NULL, NULL, NULL, KEY_NAMES, FIELD(allow_users), 0, 0},
+    {"AllowGroup", "allow-group", "GROUP", "members of this group may use the pool",
+     KEY_TEXT, FIELD(allow_group), 0, 0},
     {"MaxHosts", "max-hosts", "N", "hosts of all servers together (0: any number)",
      KEY_NUMBER, FIELD(max_hosts), 0, 10000},
     {"LogLevel", "log-level", "LEVEL", "error, warning or info (info)", KEY_LEVEL,
@@ -145,6 +149,46 @@ read_text(const struct reading *reading, const struct key *key, const json_t *va
     return keep_text(field_of(reading, key), text);
 }
 
+static void
+free_names(struct opb_names *names)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        free(names->items[i]);
+    }
+    free(names->items);
+    *names = (struct opb_names){NULL, 0};
+}
+
+static enum opb_status
+read_names(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    struct opb_names *names = field_of(reading, key);
+    size_t index;
+    json_t *each;
+
+    if (!json_is_array(value)) {
+        return refuse(reading, key, value, "an array of strings");
+    }
+    names->items = calloc(json_array_size(value) + 1, sizeof(*names->items));
+    if (names->items == NULL) {
+        return OPB_NO_MEMORY;
+    }
+    json_array_foreach(value, index, each)
+    {
+        const char *text = json_string_value(each);
+
+        if (text == NULL || text[0] == '\0' || strlen(text) != json_string_length(each)) {
+            return refuse(reading, key, value, "an array of strings that are not empty");
+        }
+        names->items[index] = strdup(text);
+        if (names->items[index] == NULL) {
+            return OPB_NO_MEMORY;
+        }
+        names->count++;
+    }
+    return OPB_OK;
+}
+
 static enum opb_status
 read_mode(const struct reading *reading, const struct key *key, const json_t *value)
 {
@@ -202,6 +246,8 @@ read_value(const struct reading *reading, const struct key *key, const json_t *v
     case KEY_SOCKET:
     case KEY_TEXT:
         return read_text(reading, key, value);
+    case KEY_NAMES:
+        return read_names(reading, key, value);
     case KEY_MODE:
         return read_mode(reading, key, value);
     case KEY_NUMBER:
@@ -361,6 +407,9 @@ opb_pool_config_help(FILE *out)
     for (size_t i = 0; i < KEY_COUNT; i++) {
         char left[40];
 
+        if (keys[i].option == NULL) {
+            continue;
+        }
         (void)snprintf(left, sizeof(left), "--%s %s", keys[i].option, keys[i].value);
         (void)fprintf(out, "  %-22s %s\n", left, keys[i].help);
     }
@@ -376,6 +425,8 @@ opb_pool_config_init(struct opb_pool_config *config)
 void
 opb_pool_config_fini(struct opb_pool_config *config)
 {
+    free_names(&config->allow_users);
+    free(config->allow_group);
     free(config->socket);
     free(config->socket_group);
     free(config->host_program);

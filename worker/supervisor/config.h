@@ -16,7 +16,14 @@
 
 enum opb_log_level { OPB_LOG_ERROR = 0, OPB_LOG_WARNING = 1, OPB_LOG_INFO = 2 };
 
+struct opb_names {
+    char **items;
+    size_t count;
+};
+
 struct opb_pool_config {
+    struct opb_names allow_users; /* AllowUsers: names or numbers */
+    char *allow_group;            /* AllowGroup: a name or a number, or NULL */
     char *socket;                 /* Socket: an absolute path; NULL: not given */
     char *socket_group;           /* SocketGroup: a name or a number; NULL: our own */
     char *host_program;           /* HostProgram; NULL: looked for */

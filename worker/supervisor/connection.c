@@ -70,6 +70,7 @@ opb_connection_close(struct opb_connection *connection)
     uv_close((uv_handle_t *)&connection->timer, on_closed);
     (void)close(connection->fd);
     connection->fd = -1;
+    pool->stranger_count -= connection->is_stranger;
     leave_pending(connection);
 }
 
@@ -190,7 +191,7 @@ static void
 refuse_stranger(struct opb_connection *connection, const char *why)
 {
     opb_pool_log(connection->pool, NULL, OPB_LOG_WARNING,
-                 "refused a connection of process %d: %s", (int)connection->peer_pid, why);
+                 "refused a connection of process %d: %s", (int)connection->peer.pid, why);
     refuse(connection, "%s", why);
 }
 
@@ -286,6 +287,11 @@ serve_hello(struct opb_connection *connection, struct opb_frame *frame)
         refuse_stranger(connection, "its first bytes are no greeting of the bridge");
         return;
     }
+    if (connection->is_stranger) {
+        opb_pool_refusal(pool, &connection->peer, why, sizeof(why));
+        refuse(connection, "%s", why); /* has been logged */
+        return;
+    }
     if (hello->kind == OPB_CONNECTION_CONTROL) {
         welcome_control(connection);
         return;
@@ -370,7 +376,7 @@ fail(struct opb_connection *connection, enum opb_status status)
     if (status != OPB_GONE) {
         opb_pool_log(connection->pool, node, OPB_LOG_ERROR,
                      "the worker closes the connection of process %d: %s",
-                     (int)connection->peer_pid, opb_status_text(status));
+                     (int)connection->peer.pid, opb_status_text(status));
     }
     opb_connection_close(connection);
     if (node != NULL) {
@@ -459,7 +465,7 @@ opb_connection_drop_silent(struct opb_pool *pool)
         opb_pool_log(pool, NULL, OPB_LOG_WARNING,
                      "more than %u connections have not said what they want: the oldest "
                      "are closed, now one of process %d",
-                     OPB_MAX_PENDING, (int)oldest->peer_pid);
+                     OPB_MAX_PENDING, (int)oldest->peer.pid);
     }
     opb_connection_close(oldest);
     return true;
@@ -474,7 +480,8 @@ opb_connection_settle(struct opb_connection *connection, struct opb_node *node)
 }
 
 enum opb_status
-opb_connection_open(struct opb_pool *pool, int *fd, pid_t peer_pid)
+opb_connection_open(struct opb_pool *pool, int *fd, const struct opb_peer *peer,
+                    bool is_stranger)
 {
     struct opb_connection *connection = calloc(1, sizeof(*connection));
 
@@ -498,7 +505,9 @@ opb_connection_open(struct opb_pool *pool, int *fd, pid_t peer_pid)
     connection->pool = pool;
     connection->fd = *fd;
     *fd = -1;
-    connection->peer_pid = peer_pid;
+    connection->peer = *peer;
+    connection->is_stranger = is_stranger;
+    pool->stranger_count += is_stranger;
     connection->in_need = OPB_FRAME_HEADER_BYTES;
     connection->give_up_ms = opb_deadline_ms(pool->options->handshake_timeout_ms);
     connection->is_pending = true;

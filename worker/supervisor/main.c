@@ -112,6 +112,21 @@ take_socket(struct opb_pool_options *options)
     return -1;
 }
 
+/* What can be known without a pool. */
+static int
+check(const struct opb_pool_options *options)
+{
+    struct opb_access access;
+    char message[512];
+    int code = EXIT_SUCCESS;
+
+    if (opb_access_init(&access, &options->config, message, sizeof(message)) != OPB_OK) {
+        code = opb_options_complain(options, message, "");
+    }
+    opb_access_fini(&access);
+    return code;
+}
+
 static int
 run(struct opb_pool_options *options)
 {
@@ -140,7 +155,7 @@ run(struct opb_pool_options *options)
                   "; install it, or name it with --host-program or \"HostProgram\"");
     }
     else if (options->is_check) {
-        code = EXIT_SUCCESS;
+        code = check(options);
     }
     else {
         code = opb_pool_run(options);

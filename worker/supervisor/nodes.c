@@ -425,8 +425,8 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     opb_pack_cstr(pool->message, node->name);
     opb_connection_send(connection);
     if (!pool->is_managed) {
-        opb_pool_say(pool, node, OPB_LOG_INFO, "attached by process %d",
-                     (int)connection->peer_pid);
+        opb_pool_say(pool, node, OPB_LOG_INFO, "attached by process %d of user %u",
+                     (int)connection->peer.pid, (unsigned)connection->peer.uid);
     }
     for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
         opb_host_start(&node->slots[i]);

@@ -179,7 +179,8 @@ opb_options_parse(int argc, char **argv, struct opb_pool_options *options)
         longs[count++] = own_options[i];
     }
     for (size_t i = 0; i < opb_pool_config_options() && count + 1 < MAX_OPTIONS; i++) {
-        longs[count++] = opb_pool_config_option(i, OPTION_FIRST_KEY);
+        longs[count] = opb_pool_config_option(i, OPTION_FIRST_KEY);
+        count += longs[count].name != NULL; /* else it is for the file only */
     }
     code = walk(argc, argv, longs, true, options);
     if (code < 0) {

@@ -77,24 +77,40 @@ pause_accepting(struct opb_pool *pool, const char *why)
     watch_listener(pool);
 }
 
-/* Only our own user and root come in: the directory's mode says so too, but a mode is
- * easily changed. */
+void
+opb_pool_refusal(const struct opb_pool *pool, const struct opb_peer *peer, char *out,
+                 size_t capacity)
+{
+    (void)snprintf(
+        out, capacity, /* fits */
+        "user %u may not use this worker, which is that of user %u%s", (unsigned)peer->uid,
+        (unsigned)geteuid(),
+        pool->is_managed
+            ? " and belongs to one server"
+            : ": add the user to \"AllowUsers\" in the worker's configuration, or "
+              "to the group that \"AllowGroup\" names there");
+}
+
+/* Only who is allowed comes in: the directory's mode says so too, but a mode is easily
+ * changed. */
 static void
 admit(struct opb_pool *pool, int fd)
 {
     struct opb_peer peer;
+    char why[256];
     enum opb_status status = opb_socket_peer(fd, &peer);
+    bool is_stranger = status == OPB_OK && !opb_access_allows(&pool->access, fd, &peer);
 
-    if (status == OPB_OK && (peer.uid == geteuid() || peer.uid == 0)) {
-        status = opb_connection_open(pool, &fd, peer.pid);
+    if (is_stranger) {
+        opb_pool_refusal(pool, &peer, why, sizeof(why));
+        opb_pool_log(pool, NULL, OPB_LOG_WARNING, "refused a connection of process %d: %s",
+                     (int)peer.pid, why);
+    }
+    if (status == OPB_OK && (!is_stranger || pool->stranger_count < OPB_MAX_STRANGERS)) {
+        status = opb_connection_open(pool, &fd, &peer, is_stranger);
         if (status != OPB_OK) {
             pause_accepting(pool, opb_status_text(status));
         }
-    }
-    else if (status == OPB_OK) {
-        opb_pool_log(pool, NULL, OPB_LOG_WARNING,
-                     "refused a connection of process %d: user %u may not use this worker",
-                     (int)peer.pid, (unsigned int)peer.uid);
     }
     if (fd >= 0) {
         (void)close(fd);
@@ -419,6 +435,7 @@ pool_fini(struct opb_pool *pool)
     }
     opb_message_free(pool->message);
     opb_notify_fini(pool);
+    opb_access_fini(&pool->access);
 }
 
 /* A managed pool owns its directory, and ends after its node: it removes the node's files.
@@ -458,6 +475,7 @@ int
 opb_pool_run(const struct opb_pool_options *options)
 {
     struct opb_pool pool;
+    char message[512];
     bool is_listening;
 
     memset(&pool, 0, sizeof(pool));
@@ -468,6 +486,14 @@ opb_pool_run(const struct opb_pool_options *options)
     pool.message = opb_message_new();
     if (pool.message == NULL || uv_loop_init(&pool.loop) != 0) {
         tell_starter(options, "ERROR out of memory or descriptors");
+        opb_message_free(pool.message);
+        return EXIT_FAILURE;
+    }
+    if (opb_access_init(&pool.access, &options->config, message, sizeof(message)) !=
+        OPB_OK) {
+        tell_starter(options, "ERROR %s", message);
+        opb_access_fini(&pool.access);
+        (void)uv_loop_close(&pool.loop); /* nothing is in it */
         opb_message_free(pool.message);
         return EXIT_FAILURE;
     }

@@ -14,6 +14,7 @@
 #include "protocol/limits.h"
 #include "protocol/message.h"
 #include "protocol/status.h"
+#include "worker/supervisor/access.h"
 #include "worker/supervisor/config.h"
 #include "worker/supervisor/service.h"
 
@@ -34,6 +35,7 @@
 #define OPB_MAX_NODE_HOSTS 8u
 /* Connections that have not finished their handshake: one more, and the oldest goes. */
 #define OPB_MAX_PENDING                256u
+#define OPB_MAX_STRANGERS              16u /* that are told so; more are closed at once */
 #define OPB_MAX_CONTROL_ENVELOPE_BYTES 65536u
 /* Bytes waiting for a node that does not read: logs are dropped from the first
  * number on, the connection ends at the second. */
@@ -81,12 +83,13 @@ struct opb_connection {
     uv_poll_t poll;
     uv_timer_t timer;
     uint64_t give_up_ms;
-    pid_t peer_pid;
+    struct opb_peer peer;
     int fd;
     uint32_t open_handles;
     enum opb_connection_stage stage;
-    bool is_pending; /* counts in pool->pending_count */
-    uint8_t *in;     /* the frame that is arriving; never a byte of the next */
+    bool is_pending;  /* counts in pool->pending_count */
+    bool is_stranger; /* counts in pool->stranger_count: its user may not use us */
+    uint8_t *in;      /* the frame that is arriving; never a byte of the next */
     size_t in_have;
     size_t in_need;
     uint8_t *out; /* frames that the peer has not taken yet */
@@ -175,6 +178,8 @@ struct opb_pool {
     struct opb_host *dead;  /* reaped; their orphans are being looked for */
     uint32_t last_host_id;
     struct opb_notify notify;
+    struct opb_access access;
+    uint32_t stranger_count; /* connections of users that may not use us */
 };
 
 /* main.c calls this once. Returns the exit code of the process. */
@@ -182,6 +187,9 @@ int opb_pool_run(const struct opb_pool_options *options);
 
 /* pool.c. Begins the end: kills every host, then leaves the loop. Twice is fine. */
 void opb_pool_stop(struct opb_pool *pool);
+/* Why a user may not use us, and what to do about it. */
+void opb_pool_refusal(const struct opb_pool *pool, const struct opb_peer *peer, char *out,
+                      size_t capacity);
 /* Something ended: leaves the loop if the pool is stopping and nothing is left. */
 void opb_pool_check_stopped(struct opb_pool *pool);
 /* A connection left the handshake: accepting may go on. */
@@ -201,9 +209,11 @@ void opb_say(enum opb_log_level level, const char *who, const char *text);
  * free. */
 uint32_t opb_capacity_grant(const struct opb_pool *pool, uint32_t wanted);
 
-/* connection.c. Takes *fd and sets it to -1, on success only. */
+/* connection.c. Takes *fd and sets it to -1, on success only. A stranger's greeting is
+ * read, so that he can be told, and nothing else. */
 OPB_MUST_CHECK enum opb_status opb_connection_open(struct opb_pool *pool, int *fd,
-                                                   pid_t peer_pid);
+                                                   const struct opb_peer *peer,
+                                                   bool is_stranger);
 /* Ends the oldest connection that has not said what it wants: who means it says so at once.
  * False if there are few. */
 bool opb_connection_drop_silent(struct opb_pool *pool);

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Orthanc's start with a shared pool: one that comes later, never, or is of another kind."""
+
+import os
+import re
+import socket
+import tempfile
+import threading
+import time
+
+import pytest
+
+import wire
+from daemon import Daemon
+from server import PATIENCE, PID_ROUTE
+
+pytestmark = pytest.mark.ours
+
+SCRIPT = 'import orthanc\n' + PID_ROUTE
+
+
+@pytest.fixture
+def pool():
+    made = Daemon()
+    yield made
+    made.close()
+
+
+def test_orthanc_waits_for_a_pool_that_comes_later(orthanc, pool):
+    server = orthanc.make(script=SCRIPT, python={'Pool': pool.socket})
+    server.spawn()
+    server.wait_for_log(r'The pool does not answer at \S+: No such file or directory: start it .*; '
+                        r'waiting for it for up to 60 s \("Python.StartTimeout"\)', 30)
+    pool.start()
+    server.wait_for_log('Orthanc has started', 30)
+    server.wait_ready()
+    assert server.get('/_pid').status_code == 200
+
+
+def test_orthanc_does_not_start_without_the_pool(orthanc, pool):
+    began = time.monotonic()
+    server = orthanc.make(script=SCRIPT, python={'Pool': pool.socket, 'StartTimeout': 2})
+    assert server.expect_refusal() == 255
+    assert time.monotonic() - began > 1.5
+    assert re.search(r'The pool does not answer at \S+: No such file or directory: start it \(systemctl start '
+                     r'orthanc-python-worker.socket\), or correct the configuration option "Python.Pool"; this '
+                     r'server has waited for it for 2 s \("Python.StartTimeout"\)', server.log())
+    assert os.listdir(server.runtime) == []
+
+
+def test_a_socket_that_nobody_listens_on(orthanc, pool):
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(pool.socket)
+    server = orthanc.make(script=SCRIPT, python={'Pool': pool.socket, 'StartTimeout': 1})
+    assert server.expect_refusal() == 255
+    assert re.search(r'does not answer at \S+: Connection refused: start it', server.log())
+    os.unlink(pool.socket)
+
+
+def test_a_path_too_long_for_a_socket(orthanc):
+    path = '/tmp/' + 'x' * 120
+    server = orthanc.make(script=SCRIPT, python={'Pool': path})
+    assert server.expect_refusal() == 255
+    assert re.search(r'The socket %s, named by the configuration option "Python.Pool", has a path of more than 107 '
+                     r'bytes, which no socket can have: give it a shorter one' % path, server.log())
+
+
+def test_a_pool_of_another_protocol_version(orthanc):
+    """Told at once, by both sides, with both versions and what to do."""
+    directory = tempfile.mkdtemp(prefix='opbp-')
+    path = os.path.join(directory, 'pool.sock')
+    text = 'this worker speaks protocol version 2, the plugin version 1: install plugin and worker from the same release'
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(30 * PATIENCE)
+
+        def answer():
+            accepted, _ = listener.accept()
+            with wire.Connection(accepted) as connection:
+                connection.read()
+                connection.send([wire.RESPONSE, 0, [8, 2, text], None])
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        began = time.monotonic()
+        server = orthanc.make(script=SCRIPT, python={'Pool': path})
+        assert server.expect_refusal() == 255
+        thread.join()
+    assert time.monotonic() - began < 30 * PATIENCE
+    assert text in server.log()
+    os.unlink(path)
+    os.rmdir(directory)
