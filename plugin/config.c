@@ -7,6 +7,7 @@
  */
 #include "plugin/config.h"
 
+#include "protocol/limits.h"
 #include "protocol/nearest.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@
 
 enum key_type {
     KEY_TEXT,    /* not empty */
+    KEY_NAME,    /* not empty, of letters and a few signs, short */
     KEY_ROUTE,   /* a path below / without special characters, or empty */
     KEY_SCRIPT,  /* any text: the path has its own checks */
     KEY_BOOL,    /* or-ed into its field */
@@ -59,6 +61,7 @@ static const struct key section_keys[] = {
     {"RuntimeDirectory", KEY_TEXT, FIELD(runtime_dir), 0, 0},
     {"Pool", KEY_TEXT, FIELD(pool), 0, 0},
     {"PoolUser", KEY_TEXT, FIELD(pool_user), 0, 0},
+    {"NodeName", KEY_NAME, FIELD(node_name), 0, 0},
     {"QueueTimeout", KEY_SECONDS, FIELD(queue_timeout_ms), 0.1, 3600},
     {"CallTimeout", KEY_CALLS, 0, 0.1, 86400},
     {"MaxRestarts", KEY_NUMBER, FIELD(max_restarts), 0, 100},
@@ -202,6 +205,17 @@ is_route(const char *text)
                 bytes);
 }
 
+static bool
+is_name(const char *text)
+{
+    size_t bytes = strlen(text);
+
+    return bytes >= 1 && bytes <= OPB_NODE_NAME_BYTES &&
+           strspn(text,
+                  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+               bytes;
+}
+
 static enum opb_status
 read_text(const struct reading *reading, const struct key *key, const json_t *value)
 {
@@ -217,6 +231,10 @@ read_text(const struct reading *reading, const struct key *key, const json_t *va
     }
     if (key->type == KEY_TEXT && text[0] == '\0') {
         return refuse(reading, key, value, "a string that is not empty");
+    }
+    if (key->type == KEY_NAME && !is_name(text)) {
+        return refuse(reading, key, value,
+                      "1 to 64 letters, digits and the signs - _ . (no others)");
     }
     if (key->type == KEY_ROUTE && !is_route(text)) {
         return refuse(
@@ -371,6 +389,7 @@ read_value(const struct reading *reading, const struct key *key, json_t *value)
 {
     switch (key->type) {
     case KEY_TEXT:
+    case KEY_NAME:
     case KEY_ROUTE:
     case KEY_SCRIPT:
         return read_text(reading, key, value);
@@ -631,6 +650,7 @@ opb_config_free(struct opb_config *config)
     free(config->runtime_dir);
     free(config->pool);
     free(config->pool_user);
+    free(config->node_name);
     free(config->admin_path);
     free(config);
 }

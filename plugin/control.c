@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define MAX_REASON_BYTES    256u
+#define MAX_REFUSAL_BYTES   1024u
 #define MAX_FRAMES_PER_TURN 64
 #define DETACH_MSGID        UINT32_MAX /* far from those of opb_exchange() */
 #define RATE_PERIOD_MS      1000u
@@ -375,7 +376,7 @@ read_attached(struct opb_frame *response, struct opb_node *node, char *message,
     const char *name;
 
     if (opb_frame_fault(response, NULL, NULL, &text)) {
-        char line[MAX_REASON_BYTES];
+        char line[MAX_REFUSAL_BYTES];
 
         copy_line(line, sizeof(line), text);
         /* a message that does not fit is cut */
@@ -395,6 +396,16 @@ read_attached(struct opb_frame *response, struct opb_node *node, char *message,
     return OPB_OK;
 }
 
+/* For a pool that runs some scripts only, and for one in which names must differ. */
+static enum opb_status
+describe(struct opb_control *control, const struct opb_config *config, uint64_t deadline_ms)
+{
+    opb_message_begin_notify(control->message, OPB_CONTROL_DESCRIBE, 2);
+    opb_pack_cstr(control->message, config->script_path);
+    opb_pack_bool(control->message, config->node_name != NULL);
+    return opb_lane_send(control->lane, control->message, deadline_ms);
+}
+
 static enum opb_status
 attach(struct opb_control *control, struct opb_node *node, const char *node_socket,
        uint64_t deadline_ms, char *message, size_t capacity)
@@ -402,6 +413,10 @@ attach(struct opb_control *control, struct opb_node *node, const char *node_sock
     struct opb_frame *response;
     enum opb_status status;
 
+    status = describe(control, node->config, deadline_ms);
+    if (status != OPB_OK) {
+        return status;
+    }
     opb_message_begin_request(control->message, OPB_CONTROL_ATTACH, 5);
     opb_pack_cstr(control->message, node->name);
     opb_pack_cstr(control->message, node->context->orthancVersion);

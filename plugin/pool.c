@@ -222,6 +222,18 @@ watch_files(struct opb_pool *pool)
     }
 }
 
+/* As it is to be called. */
+static void
+name_node(struct opb_node *node)
+{
+    if (node->config->node_name != NULL) { /* fits: the configuration was checked */
+        (void)snprintf(node->name, sizeof(node->name), "%s", node->config->node_name);
+    }
+    else {
+        (void)snprintf(node->name, sizeof(node->name), "orthanc-%ld", (long)getpid());
+    }
+}
+
 static enum opb_status
 new_pool(struct opb_pool **out, struct opb_node *node)
 {
@@ -265,8 +277,7 @@ new_pool(struct opb_pool **out, struct opb_node *node)
         return status;
     }
     watch_files(pool);
-    (void)snprintf(node->name, sizeof(node->name), "orthanc-%ld",
-                   (long)getpid()); /* fits */
+    name_node(node);
     *out = pool;
     return OPB_OK;
 

@@ -24,7 +24,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_PASSED_BYTES  512u
 #define DIRECTORY_WAIT_MS 2000u /* for another process that listens in this directory */
 
 uint64_t
@@ -343,7 +342,7 @@ opb_socket_pass(int socket_fd, const void *bytes, size_t byte_count, int fd)
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
     ssize_t count;
 
-    if (byte_count == 0 || byte_count > MAX_PASSED_BYTES) {
+    if (byte_count == 0 || byte_count > OPB_MAX_PASSED_BYTES) {
         return OPB_TOO_LARGE;
     }
     memcpy(&part.iov_base, &bytes, sizeof(part.iov_base)); /* sendmsg() only reads */

@@ -33,6 +33,8 @@ OPB_MUST_CHECK enum opb_status opb_socket_connect(int *out_fd, const char *path,
 /* One waiting connection; OPB_LATE if there is none now (non-blocking listener). */
 OPB_MUST_CHECK enum opb_status opb_socket_accept(int *out_fd, int listen_fd);
 
+#define OPB_MAX_PASSED_BYTES 8192u
+
 struct opb_peer {
     pid_t pid;
     uid_t uid;
@@ -40,7 +42,7 @@ struct opb_peer {
 };
 OPB_MUST_CHECK enum opb_status opb_socket_peer(int fd, struct opb_peer *out);
 
-/* Sends bytes (1..512) with an optional descriptor (fd < 0: none) over a
+/* Sends bytes (1..OPB_MAX_PASSED_BYTES) with an optional descriptor (fd < 0: none) over a
  * SOCK_SEQPACKET socket. Lends fd. Never waits: OPB_LATE if the socket is full. */
 OPB_MUST_CHECK enum opb_status opb_socket_pass(int socket_fd, const void *bytes,
                                                size_t byte_count, int fd);

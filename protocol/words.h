@@ -48,7 +48,11 @@ enum opb_control_method {
     /* node -> pool, notification. [restarts uint, window_ms uint]: once more hosts than
      * that have died within window_ms, another is started every 30 s only, until one lives
      * for window_ms. 0 restarts: no limit, as without this. */
-    OPB_CONTROL_LIMIT_RESTARTS = 13
+    OPB_CONTROL_LIMIT_RESTARTS = 13,
+    /* node -> pool, notification, before ATTACH. [script str, name_is_fixed bool]: the
+     * absolute path of the script, for a pool that runs some scripts only; whether the
+     * node's name is configured, so that it must not be made unique. */
+    OPB_CONTROL_DESCRIBE = 20
 };
 
 /* supervisor -> host over the host's SOCK_SEQPACKET control socket: 1 byte kind
@@ -58,6 +62,10 @@ enum opb_control_method {
 /* The same with this byte and the descriptor of a file: the host writes the Python stacks
  * of all its threads to it, and a NUL as the end. */
 #define OPB_HOST_STACKS 0x53u
+/* This byte without a descriptor, then a path, a NUL and a text, before any lane: the only
+ * file that the host may load as its script, all links resolved; if it is empty it may load
+ * none, and the text says why. */
+#define OPB_HOST_BINDING 0x42u
 
 /* Calls, node -> host. The node numbers them in Load; Load itself is always 0. */
 #define OPB_CALL_LOAD 0

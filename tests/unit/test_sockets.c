@@ -263,7 +263,7 @@ passing_to_a_closed_or_full_socket_does_not_wait(void **state)
     (void)close(fds[0]);
     assert_int_equal(opb_socket_pass(-1, "x", 1, -1), OPB_SYSTEM);
     assert_int_equal(opb_socket_pass(-1, "x", 0, -1), OPB_TOO_LARGE);
-    assert_int_equal(opb_socket_pass(-1, "x", 513, -1), OPB_TOO_LARGE);
+    assert_int_equal(opb_socket_pass(-1, "x", OPB_MAX_PASSED_BYTES + 1, -1), OPB_TOO_LARGE);
 }
 
 /* Passes several descriptors at once, which no peer of ours does. */

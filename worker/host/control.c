@@ -100,18 +100,22 @@ control_run(void *unused)
 
     (void)unused;
     for (;;) {
-        uint8_t kind = 0;
+        char message[OPB_MAX_PASSED_BYTES];
         size_t bytes = 0;
         int fd = -1;
         enum opb_status status =
-            opb_socket_take(control.fd, &kind, sizeof(kind), &bytes, &fd);
+            opb_socket_take(control.fd, message, sizeof(message), &bytes, &fd);
         int error = errno;
 
         if (status == OPB_GONE) {
             end_with_the_pool();
         }
-        if (status == OPB_OK && bytes == sizeof(kind)) {
-            dispatch(kind, &fd);
+        if (status == OPB_OK && bytes == 1) {
+            dispatch((uint8_t)message[0], &fd);
+            continue;
+        }
+        if (status == OPB_OK && fd < 0 && (uint8_t)message[0] == OPB_HOST_BINDING) {
+            opb_binding_set(message + 1, bytes - 1);
             continue;
         }
         if (fd >= 0) {

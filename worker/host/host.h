@@ -78,6 +78,13 @@ OPB_MUST_CHECK enum opb_status opb_control_start(int *control_fd);
 /* Waits for the main lane. Gives its descriptor. */
 int opb_control_main_lane(void);
 
+/* binding.c. The one script that this host may run: path, NUL, reason. Control thread,
+ * before the main lane. */
+void opb_binding_set(const char *message, size_t byte_count);
+/* Puts that path into what Load has said, or says in text why it may not be. */
+OPB_MUST_CHECK enum opb_status opb_binding_apply(struct opb_node_info *info, char *text,
+                                                 size_t capacity);
+
 /* lane_thread.c. Serves a call lane on a thread of its own. Takes *fd on success. */
 OPB_MUST_CHECK enum opb_status opb_lane_thread_start(int *fd);
 

@@ -24,9 +24,13 @@ start_script(struct opb_lane *lane, struct opb_node_info **info, bool *python_ru
              enum opb_fault *fault, char *text, size_t capacity)
 {
     struct opb_link *link = NULL;
-    enum opb_status status = opb_environment_set(*info);
+    enum opb_status status;
 
     *fault = OPB_FAULT_RUNTIME;
+    if (opb_binding_apply(*info, text, capacity) != OPB_OK) {
+        return false;
+    }
+    status = opb_environment_set(*info);
     if (status == OPB_OK) {
         status = opb_calls_begin(*info);
     }

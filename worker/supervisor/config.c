@@ -25,6 +25,7 @@ enum key_type {
     KEY_TEXT,   /* not empty */
     KEY_MODE,   /* octal digits, as a string: JSON knows no octal numbers */
     KEY_NAMES,  /* an array of such texts; in the file only */
+    KEY_PATHS,  /* an array of absolute paths; likewise */
     KEY_NUMBER,
     KEY_LEVEL
 };
@@ -53,6 +54,7 @@ static const struct key keys[] = {
     {"AllowUsers", NULL, NULL, NULL, KEY_NAMES, FIELD(allow_users), 0, 0},
     {"AllowGroup", "allow-group", "GROUP", "members of this group may use the pool",
      KEY_TEXT, FIELD(allow_group), 0, 0},
+    {"Scripts", NULL, NULL, NULL, KEY_PATHS, FIELD(scripts), 0, 0},
     {"MaxHosts", "max-hosts", "N", "hosts of all servers together (0: any number)",
      KEY_NUMBER, FIELD(max_hosts), 0, 10000},
     {"LogLevel", "log-level", "LEVEL", "error, warning or info (info)", KEY_LEVEL,
@@ -167,7 +169,9 @@ read_names(const struct reading *reading, const struct key *key, const json_t *v
     json_t *each;
 
     if (!json_is_array(value)) {
-        return refuse(reading, key, value, "an array of strings");
+        return refuse(reading, key, value,
+                      key->type == KEY_PATHS ? "an array of absolute paths"
+                                             : "an array of strings");
     }
     names->items = calloc(json_array_size(value) + 1, sizeof(*names->items));
     if (names->items == NULL) {
@@ -179,6 +183,9 @@ read_names(const struct reading *reading, const struct key *key, const json_t *v
 
         if (text == NULL || text[0] == '\0' || strlen(text) != json_string_length(each)) {
             return refuse(reading, key, value, "an array of strings that are not empty");
+        }
+        if (key->type == KEY_PATHS && text[0] != '/') {
+            return refuse(reading, key, value, "an array of absolute paths");
         }
         names->items[index] = strdup(text);
         if (names->items[index] == NULL) {
@@ -247,6 +254,7 @@ read_value(const struct reading *reading, const struct key *key, const json_t *v
     case KEY_TEXT:
         return read_text(reading, key, value);
     case KEY_NAMES:
+    case KEY_PATHS:
         return read_names(reading, key, value);
     case KEY_MODE:
         return read_mode(reading, key, value);
@@ -426,6 +434,7 @@ void
 opb_pool_config_fini(struct opb_pool_config *config)
 {
     free_names(&config->allow_users);
+    free_names(&config->scripts);
     free(config->allow_group);
     free(config->socket);
     free(config->socket_group);

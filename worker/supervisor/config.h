@@ -23,6 +23,7 @@ struct opb_names {
 
 struct opb_pool_config {
     struct opb_names allow_users; /* AllowUsers: names or numbers */
+    struct opb_names scripts;     /* Scripts: paths; items is NULL: all scripts */
     char *allow_group;            /* AllowGroup: a name or a number, or NULL */
     char *socket;                 /* Socket: an absolute path; NULL: not given */
     char *socket_group;           /* SocketGroup: a name or a number; NULL: our own */

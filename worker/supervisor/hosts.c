@@ -217,6 +217,7 @@ new_host(const struct opb_slot *slot, char reason[OPB_REASON_BYTES])
     host->stacks_fd = -1;
     host->next = pool->hosts;
     pool->hosts = host;
+    opb_scripts_bind(host);
     return host;
 }
 

@@ -120,7 +120,8 @@ check(const struct opb_pool_options *options)
     char message[512];
     int code = EXIT_SUCCESS;
 
-    if (opb_access_init(&access, &options->config, message, sizeof(message)) != OPB_OK) {
+    if (opb_access_init(&access, &options->config, message, sizeof(message)) != OPB_OK ||
+        opb_scripts_look(&options->config, message, sizeof(message)) != OPB_OK) {
         code = opb_options_complain(options, message, "");
     }
     opb_access_fini(&access);

@@ -21,7 +21,7 @@ struct opb_node *
 opb_node_find(struct opb_pool *pool, const char *name)
 {
     for (struct opb_node *node = pool->nodes; node != NULL; node = node->next) {
-        if (strcmp(node->name, name) == 0) {
+        if (node->state != OPB_NODE_LOST && strcmp(node->name, name) == 0) {
             return node;
         }
     }
@@ -32,6 +32,7 @@ static void
 node_release(struct opb_node *node)
 {
     if (--node->open_handles == 0) {
+        free(node->script);
         free(node);
     }
 }
@@ -358,31 +359,74 @@ is_all_zero(const uint8_t *bytes, size_t count)
     return any == 0;
 }
 
-/* NULL if the node may attach, else the reason why not. */
-static const char *
-why_not_attach(const struct opb_connection *connection, const uint8_t *secret,
-               size_t secret_bytes)
+/* A name that was configured is nobody else's. False: message says so. */
+static bool
+may_have_name(const struct opb_connection *connection, const char *name, char *message,
+              size_t capacity)
+{
+    if (!connection->has_fixed_name || opb_node_find(connection->pool, name) == NULL) {
+        return true;
+    }
+    (void)snprintf(message, capacity, /* fits */
+                   "another server is attached under the name \"%.64s\": give each a "
+                   "\"Python.NodeName\" of its own, or leave that out",
+                   name);
+    return false;
+}
+
+/* False: message says why the node may not attach. */
+static bool
+may_attach(const struct opb_connection *connection, const char *name, const uint8_t *secret,
+           size_t secret_bytes, char *message, size_t capacity)
 {
     const struct opb_pool *pool = connection->pool;
+    const char *why = NULL;
+    char file[PATH_MAX];
 
     if (connection->node != NULL) {
-        return "this connection has attached its node already";
+        why = "this connection has attached its node already";
     }
-    if (pool->is_stopping || pool->is_draining) {
-        return "the worker is stopping";
+    else if (pool->is_stopping || pool->is_draining) {
+        why = "the worker is stopping";
     }
-    if (pool->is_managed && pool->nodes != NULL) {
-        return "this worker belongs to another Orthanc, which started it; give each its "
-               "own";
+    else if (pool->is_managed && pool->nodes != NULL) {
+        why = "this worker belongs to another Orthanc, which started it; give each its own";
     }
-    if (secret_bytes != OPB_SECRET_BYTES || is_all_zero(secret, secret_bytes)) {
-        return "the attach secret must be 32 random bytes";
+    else if (secret_bytes != OPB_SECRET_BYTES || is_all_zero(secret, secret_bytes)) {
+        why = "the attach secret must be 32 random bytes";
     }
-    if (opb_capacity_grant(pool, OPB_NODE_SLOTS) < OPB_NODE_SLOTS) {
-        return "all hosts that \"MaxHosts\" in the worker's configuration allows belong to "
-               "other servers: raise it, or stop one of them";
+    else if (opb_capacity_grant(pool, OPB_NODE_SLOTS) < OPB_NODE_SLOTS) {
+        why = "all hosts that \"MaxHosts\" in the worker's configuration allows belong to "
+              "other servers: raise it, or stop one of them";
     }
-    return NULL;
+    if (why != NULL) {
+        (void)snprintf(message, capacity, "%s", why); /* fits */
+        return false;
+    }
+    return may_have_name(connection, name, message, capacity) &&
+           (!opb_scripts_are_bound(pool) ||
+            opb_scripts_resolve(pool, connection->script, file, message, capacity) ==
+                OPB_OK);
+}
+
+/* What the node is, before it attaches. */
+static enum opb_status
+serve_describe(struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_reader reader;
+    const char *script;
+    bool has_fixed_name;
+
+    opb_frame_params(frame, &reader);
+    script = opb_read_cstr(&reader, false);
+    has_fixed_name = opb_read_bool(&reader);
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    free(connection->script);
+    connection->script = strdup(script);
+    connection->has_fixed_name = has_fixed_name;
+    return connection->script != NULL ? OPB_OK : OPB_NO_MEMORY;
 }
 
 static enum opb_status
@@ -392,7 +436,7 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     struct opb_reader reader;
     const char *name;
     const uint8_t *secret;
-    const char *why;
+    char why[1024];
     size_t secret_bytes = 0;
     struct opb_node *node;
 
@@ -407,8 +451,11 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     if (opb_reader_finish(&reader) != OPB_OK) {
         return OPB_BAD_FRAME;
     }
-    why = why_not_attach(connection, secret, secret_bytes);
-    if (why != NULL) {
+    if (!may_attach(connection, name, secret, secret_bytes, why, sizeof(why))) {
+        if (!pool->is_managed) {
+            opb_pool_say(pool, NULL, OPB_LOG_WARNING, "refused %s (process %d): %s", name,
+                         (int)connection->peer.pid, why);
+        }
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME, why);
         return OPB_OK;
     }
@@ -418,6 +465,8 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
                      "the worker is out of memory");
         return OPB_OK;
     }
+    node->script = connection->script;
+    connection->script = NULL;
     node->connection = connection;
     opb_connection_settle(connection, node);
     opb_message_begin_response(pool->message, opb_frame_msgid(frame));
@@ -425,8 +474,10 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     opb_pack_cstr(pool->message, node->name);
     opb_connection_send(connection);
     if (!pool->is_managed) {
-        opb_pool_say(pool, node, OPB_LOG_INFO, "attached by process %d of user %u",
-                     (int)connection->peer.pid, (unsigned)connection->peer.uid);
+        opb_pool_say(pool, node, OPB_LOG_INFO,
+                     "attached by process %d of user %u, with the script %s",
+                     (int)connection->peer.pid, (unsigned)connection->peer.uid,
+                     node->script != NULL ? node->script : "that it has not told");
     }
     for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
         opb_host_start(&node->slots[i]);
@@ -565,6 +616,9 @@ opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_HOST_HANGS) {
         return serve_replace_host(connection, frame, opb_stacks_ask);
+    }
+    if (type == OPB_NOTIFY && method == OPB_CONTROL_DESCRIBE) {
+        return serve_describe(connection, frame);
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_LIMIT_RESTARTS) {
         return serve_limit_restarts(connection, frame);

@@ -490,7 +490,8 @@ opb_pool_run(const struct opb_pool_options *options)
         return EXIT_FAILURE;
     }
     if (opb_access_init(&pool.access, &options->config, message, sizeof(message)) !=
-        OPB_OK) {
+            OPB_OK ||
+        opb_scripts_look(&options->config, message, sizeof(message)) != OPB_OK) {
         tell_starter(options, "ERROR %s", message);
         opb_access_fini(&pool.access);
         (void)uv_loop_close(&pool.loop); /* nothing is in it */

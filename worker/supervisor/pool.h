@@ -18,6 +18,7 @@
 #include "worker/supervisor/config.h"
 #include "worker/supervisor/service.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -87,7 +88,9 @@ struct opb_connection {
     int fd;
     uint32_t open_handles;
     enum opb_connection_stage stage;
-    bool is_pending;  /* counts in pool->pending_count */
+    bool is_pending; /* counts in pool->pending_count */
+    char *script;    /* as the node has told before it attaches, or NULL */
+    bool has_fixed_name;
     bool is_stranger; /* counts in pool->stranger_count: its user may not use us */
     uint8_t *in;      /* the frame that is arriving; never a byte of the next */
     size_t in_have;
@@ -142,6 +145,7 @@ struct opb_node {
     enum opb_node_state state;
     char name[OPB_NODE_NAME_BYTES + 1];
     uint8_t secret[OPB_SECRET_BYTES];
+    char *script;          /* as the node has told, or NULL */
     uint32_t max_restarts; /* of hosts within the window; 0: any number */
     uint64_t restart_window_ms;
     bool is_answer_due; /* DETACH waits for its response */
@@ -205,6 +209,18 @@ void opb_pool_say(const struct opb_pool *pool, const struct opb_node *node,
 /* The same without a pool. */
 void opb_say(enum opb_log_level level, const char *who, const char *text);
 
+/* scripts.c. True if hosts may run some scripts only. */
+bool opb_scripts_are_bound(const struct opb_pool *pool);
+/* On OPB_REFUSED message says which of "Scripts" cannot be read. */
+OPB_MUST_CHECK enum opb_status opb_scripts_look(const struct opb_pool_config *config,
+                                                char *message, size_t capacity);
+/* The file behind a path, if it may be run; else message says why not. */
+OPB_MUST_CHECK enum opb_status opb_scripts_resolve(const struct opb_pool *pool,
+                                                   const char *script, char out[PATH_MAX],
+                                                   char *message, size_t capacity);
+/* Tells a host that has just been started, and has no lane yet, what it may run. */
+void opb_scripts_bind(struct opb_host *host);
+
 /* capacity.c. How many hosts a node that wants so many gets: at least one, or 0 if none is
  * free. */
 uint32_t opb_capacity_grant(const struct opb_pool *pool, uint32_t wanted);
@@ -233,7 +249,7 @@ OPB_MUST_CHECK enum opb_status opb_control_serve(struct opb_connection *connecti
 void opb_node_lost(struct opb_node *node);
 /* Forgets a node that has no hosts; freed later by the loop. */
 void opb_node_forget(struct opb_node *node);
-/* Lends the node of that name, or NULL. */
+/* Lends the node of that name, or NULL; one that is lost has none any more. */
 struct opb_node *opb_node_find(struct opb_pool *pool, const char *name);
 /* As for DETACH, without an answer: unmanaged pools on SIGTERM. */
 void opb_node_detach(struct opb_node *node, uint64_t grace_ms);
