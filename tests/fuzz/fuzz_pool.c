@@ -2,14 +2,16 @@
 /* tests/fuzz/fuzz_pool.c - any byte stream of a connection to the pool's socket
  *
  * The real connections and nodes of the supervisor, on a real loop; hosts are made up.
- * First byte: bit 0, the stream begins with the hello of a control connection and an
- * ATTACH. The rest is what the peer says before it leaves.
+ * First byte: bit 0, the stream begins with the hello of a control connection, a DESCRIBE
+ * and an ATTACH; bit 1, the peer is a user that may not use the pool; bit 2, the pool runs
+ * some scripts only. The rest is what the peer says before it leaves.
  */
 #include "worker/supervisor/pool.h"
 
 #include "protocol/sockets.h"
 #include "protocol/words.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,7 +22,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_BYTES 65536u
 
-static struct opb_pool_options options = {.handshake_timeout_ms = 1000, .managed_fd = -1};
+static char allowed[] = "/etc";
+static char *allowed_items[] = {allowed, NULL};
+static struct opb_pool_options options = {.handshake_timeout_ms = 1000,
+                                          .managed_fd = -1,
+                                          .listen_fd = -1,
+                                          .config = {.log_level = OPB_LOG_ERROR}};
 static struct opb_host the_host;
 
 /* -- hosts, as far as connections and nodes know them -------------------------------- */
@@ -104,6 +111,14 @@ opb_pool_stop(struct opb_pool *pool)
 }
 
 void
+opb_pool_refusal(const struct opb_pool *pool, const struct opb_peer *peer, char *out,
+                 size_t capacity)
+{
+    (void)snprintf(out, capacity, "user %u is a stranger to %p", (unsigned)peer->uid,
+                   (const void *)pool); /* fits */
+}
+
+void
 opb_pool_check_stopped(struct opb_pool *pool)
 {
     (void)pool;
@@ -153,6 +168,10 @@ make_attach(uint8_t *out, struct opb_message *message)
     opb_pack_uint(message, 0);
     opb_pack_bytes(message, secret, sizeof(secret));
     bytes = append(out, message);
+    opb_message_begin_notify(message, OPB_CONTROL_DESCRIBE, 2);
+    opb_pack_cstr(message, "/etc/passwd");
+    opb_pack_bool(message, true);
+    bytes += append(out + bytes, message);
     opb_message_begin_request(message, OPB_CONTROL_ATTACH, 5);
     opb_message_set_msgid(message, 1);
     opb_pack_cstr(message, "node");
@@ -172,7 +191,8 @@ serve_to_its_end(struct opb_pool *pool)
     while (pool->connections != NULL && opb_clock_ms() < deadline_ms) {
         (void)uv_run(&pool->loop, UV_RUN_ONCE);
     }
-    if (pool->connections != NULL || pool->pending_count != 0) {
+    if (pool->connections != NULL || pool->pending_count != 0 ||
+        pool->stranger_count != 0) {
         abort();
     }
     while (pool->nodes != NULL) {
@@ -188,6 +208,7 @@ serve_to_its_end(struct opb_pool *pool)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const struct opb_peer peer = {.pid = 1, .uid = 1};
     static uint8_t said[MAX_BYTES + 512];
     struct opb_pool pool;
     size_t bytes = 0;
@@ -198,6 +219,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     memset(&pool, 0, sizeof(pool));
+    options.config.scripts.items = (data[0] & 4u) != 0 ? allowed_items : NULL;
+    options.config.scripts.count = (data[0] & 4u) != 0 ? 1 : 0;
     pool.options = &options;
     pool.message = opb_message_new();
     if (pool.message == NULL || uv_loop_init(&pool.loop) != 0) {
@@ -209,7 +232,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(said + bytes, data + 1, size - 1);
     bytes += size - 1;
     if (send(fds[1], said, bytes, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)bytes ||
-        opb_connection_open(&pool, &fds[0], 1) != OPB_OK) {
+        opb_connection_open(&pool, &fds[0], &peer, (data[0] & 2u) != 0) != OPB_OK) {
         abort();
     }
     (void)shutdown(fds[1], SHUT_WR);
