@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several Orthanc servers on one shared pool: what happens to one does not touch the others."""
+
+import collections
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+from daemon import Daemon
+from server import PATIENCE, PID_ROUTE, wait_until
+
+pytestmark = [pytest.mark.ours, pytest.mark.survival]
+
+COUNT = 4
+SCRIPT = '''
+import os, time
+import orthanc
+
+def work(output, uri, **request):
+    name = os.path.basename(os.path.dirname(__file__))
+    orthanc.RestApiGet('/statistics')
+    output.AnswerBuffer(name, 'text/plain')
+
+def hang(output, uri, **request):
+    time.sleep(3600)
+
+def changed(kind, level, resource):
+    if kind == orthanc.ChangeType.ORTHANC_STARTED:
+        orthanc.LogWarning('I run in ' + os.path.dirname(__file__))
+
+orthanc.RegisterRestCallback('/work', work)
+orthanc.RegisterRestCallback('/hang', hang)
+orthanc.RegisterOnChangeCallback(changed)
+''' + PID_ROUTE
+
+
+class Load:
+    """A light load on each of some servers: what they answer, by server."""
+
+    def __init__(self, servers):
+        self.servers = servers
+        self.answers = {server: collections.Counter() for server in servers}
+        self.is_over = threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(server,)) for server in servers]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _run(self, server):
+        while not self.is_over.wait(0.02):
+            try:
+                answer = server.get('/work', timeout=60)
+                wrong = answer.status_code == 200 and answer.text != os.path.basename(server.directory)
+                self.answers[server]['wrong' if wrong else answer.status_code] += 1
+            except OSError as e:
+                self.answers[server][type(e).__name__] += 1
+
+    def wait_for_more(self, servers=None, more=10, timeout=30):
+        """Until each has been answered some more times; only 200 counts."""
+        before = {server: self.answers[server][200] for server in servers or self.servers}
+        wait_until(lambda: all(self.answers[server][200] >= count + more for server, count in before.items()),
+                   timeout, 'answers: %s' % self.answers)
+
+
+@pytest.fixture
+def scene(orthanc):
+    """A pool, and four servers that are attached to it."""
+    class Scene:
+        def __init__(self):
+            self.pool = Daemon().start()
+            self.servers = [self.make() for _ in range(COUNT)]
+
+        def make(self, **python):
+            return orthanc(script=SCRIPT, python={'Pool': self.pool.socket, 'QueueTimeout': 2, **python})
+
+        def names(self):
+            return [os.path.basename(server.directory) for server in self.servers]
+
+    made = Scene()
+    yield made
+    for server in made.servers:
+        if server.poll() is None:
+            assert server.stop() == 0
+    made.pool.close()
+
+
+def test_each_server_has_hosts_logs_and_generations_of_its_own(scene):
+    servers, pids = scene.servers, [server.host_pid() for server in scene.servers]
+    assert len(set(pids)) == COUNT and sorted(pids) == sorted(scene.pool.hosts())
+    assert [server.get('/work').text for server in servers] == scene.names()
+    for server in servers:
+        server.wait_for_log('I run in ' + re.escape(server.directory) + '$')
+        assert len(re.findall('I run in ', server.log())) == 1
+    assert servers[0].post('/python-bridge/reload').json()['Generation'] == 2
+    assert servers[0].host_pid() != pids[0]
+    assert [server.host_pid() for server in servers[1:]] == pids[1:]
+    os.kill(servers[1].host_pid(), signal.SIGKILL)
+    wait_until(lambda: servers[1].get('/_pid').status_code == 200, 10, 'the next host')
+    for server in servers[2:]:
+        assert 'Killed' not in server.log() and 'Generation' not in server.log()
+        assert server.host_pid() in pids
+
+
+def test_one_server_killed_and_started_in_a_loop(scene):
+    """The others answer all the time, by the same hosts; nothing of the dead one is left."""
+    first, others = scene.servers[0], scene.servers[1:]
+    pids = [server.host_pid() for server in others]
+    with Load(others) as load:
+        for _ in range(5):
+            host = first.host_pid()
+            first.kill()
+            wait_until(lambda: host not in scene.pool.hosts(), 10, 'the end of its host')
+            load.wait_for_more()
+            first.start()
+            assert first.get('/work').text == scene.names()[0]
+            load.wait_for_more()
+    for server in others:
+        assert set(load.answers[server]) == {200}, load.answers
+    assert [server.host_pid() for server in others] == pids
+    assert len(scene.pool.hosts()) == COUNT
+
+
+def test_one_server_that_stands_still(scene):
+    """It reads nothing of the pool meanwhile, and goes on after it."""
+    first, others = scene.servers[0], scene.servers[1:]
+    host = first.host_pid()
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        with Load(others) as load:
+            load.wait_for_more(more=30)
+            os.kill(others[0].host_pid(), signal.SIGKILL)     # there is news
+            wait_until(lambda: others[0].get('/_pid').status_code == 200, 10, 'the next host')
+            load.wait_for_more()
+        assert all(set(load.answers[server]) == {200} for server in others[1:]), load.answers
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert first.host_pid() == host
+
+
+def test_one_server_whose_script_hangs(scene):
+    others = scene.servers[1:]
+    slow = scene.make(CallTimeout=1)
+    try:
+        host = slow.host_pid()
+        with Load(others) as load:
+            assert slow.get('/hang').status_code == 504
+            wait_until(lambda: slow.get('/_pid').status_code == 200, 10, 'the next host')
+            assert slow.host_pid() != host
+            load.wait_for_more()
+        assert all(set(load.answers[server]) == {200} for server in others), load.answers
+        slow.wait_for_log('in hang')
+        assert all('in hang' not in server.log() for server in others)
+    finally:
+        assert slow.stop() == 0
+
+
+def test_the_pool_killed_and_started_under_all_servers(scene):
+    """Calls in it fail as when their host dies, the next ones wait, and all attach again."""
+    pids = [server.pid for server in scene.servers]
+    with Load(scene.servers) as load:
+        for _ in range(3):
+            load.wait_for_more()
+            scene.pool.kill()
+            scene.pool.start()
+            load.wait_for_more(timeout=60)
+    for server in scene.servers:
+        assert set(load.answers[server]) <= {200, 502, 503}, load.answers
+    assert [server.poll() for server in scene.servers] == [None] * COUNT
+    assert [server.pid for server in scene.servers] == pids
+    assert len(scene.pool.hosts()) == COUNT
+
+
+def test_calls_wait_for_a_pool_that_is_gone_and_then_fail(scene):
+    """QueueTimeout is 2 s; and the pool is found again, however long it was away."""
+    scene.pool.kill()
+    for server in scene.servers:
+        began = time.monotonic()
+        answer = server.get('/work')
+        assert answer.status_code in (502, 503), answer.text
+        if answer.status_code == 503:
+            assert time.monotonic() - began > 1.5 and 'Retry-After' in answer.headers
+    assert [server.get('/system').status_code for server in scene.servers] == [200] * COUNT
+    scene.servers[0].wait_for_log(r'The pool does not answer at .*; trying again in 2 s', 20)
+    scene.pool.start()
+    for server in scene.servers:
+        wait_until(lambda server=server: server.get('/work').status_code == 200, 30, 'the pool')
+
+
+def test_a_pool_that_is_asked_to_end_ends_all_hosts(scene):
+    hosts = scene.pool.hosts()
+    assert len(hosts) == COUNT
+    assert scene.pool.terminate(timeout=20 * PATIENCE) == 0
+    assert not os.path.exists(scene.pool.socket)
+    scene.pool.start()
+    for server in scene.servers:
+        wait_until(lambda server=server: server.get('/work').status_code == 200, 30, 'the pool')
