@@ -137,6 +137,14 @@ serve_reload(const struct opb_control *control, struct opb_reader *reader)
     }
 }
 
+static void
+serve_leaving(const struct opb_control *control, struct opb_reader *reader)
+{
+    if (opb_reader_finish(reader) == OPB_OK) {
+        control->news->leaving(control->news->context);
+    }
+}
+
 /* The answer to DETACH, the one request that nobody waits for on the lane. */
 static enum opb_status
 serve_detached(struct opb_control *control, struct opb_frame *frame)
@@ -180,6 +188,9 @@ serve_frame(void *context, struct opb_lane *lane, struct opb_frame *frame)
         break;
     case OPB_CONTROL_RELOAD:
         serve_reload(control, &reader);
+        break;
+    case OPB_CONTROL_LEAVING:
+        serve_leaving(control, &reader);
         break;
     case OPB_CONTROL_HOST_DIED:
         serve_died(control, &reader);

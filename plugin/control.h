@@ -27,6 +27,8 @@ struct opb_control_news {
     void (*switched)(void *context, uint32_t host);
     /* Somebody asks for the next generation. */
     void (*reload)(void *context);
+    /* The pool is about to end: hosts are to finish. */
+    void (*leaving)(void *context);
     void *context;
 };
 

@@ -251,6 +251,7 @@ new_pool(struct opb_pool **out, struct opb_node *node)
                                            .next_started = opb_pool_next_started,
                                            .switched = opb_pool_switched,
                                            .reload = opb_pool_reload_news,
+                                           .leaving = opb_pool_leaving_news,
                                            .context = pool};
     pool->relaunch_ms = OPB_FOREVER;
     pool->hung_end_ms = OPB_FOREVER;

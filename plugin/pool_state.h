@@ -160,6 +160,9 @@ void opb_pool_set_files(struct opb_pool *pool, char *files);
 void opb_pool_drop_session(struct opb_pool *pool, struct opb_session *session,
                            const char *reason);
 
+/* leave.c. The pool is about to end. The supervisor thread. */
+void opb_pool_leaving_news(void *context);
+
 /* retire.c: generations that come to their end. */
 /* The generation that has lost its place, in the list: gives it a thread. Takes it. */
 void opb_retired_begin(struct opb_retired *retired);

@@ -52,7 +52,10 @@ enum opb_control_method {
     /* node -> pool, notification, before ATTACH. [script str, name_is_fixed bool]: the
      * absolute path of the script, for a pool that runs some scripts only; whether the
      * node's name is configured, so that it must not be made unique. */
-    OPB_CONTROL_DESCRIBE = 20
+    OPB_CONTROL_DESCRIBE = 20,
+    /* pool -> node, notification. []: the pool is about to end. Its hosts are to finish, as
+     * with Finalize; what is left of them after the pool's own limit is killed. */
+    OPB_CONTROL_LEAVING = 21
 };
 
 /* supervisor -> host over the host's SOCK_SEQPACKET control socket: 1 byte kind

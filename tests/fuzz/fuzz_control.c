@@ -120,7 +120,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                  .host_died = host_died,
                                                  .next_started = host_started,
                                                  .switched = switched,
-                                                 .reload = reload};
+                                                 .reload = reload,
+                                                 .leaving = reload};
     static uint8_t said[MAX_BYTES + 64];
     struct opb_node *node = fuzz_node();
     struct opb_control *control = NULL;

@@ -197,11 +197,64 @@ def test_calls_wait_for_a_pool_that_is_gone_and_then_fail(scene):
         wait_until(lambda server=server: server.get('/work').status_code == 200, 30, 'the pool')
 
 
-def test_a_pool_that_is_asked_to_end_ends_all_hosts(scene):
+def test_a_pool_that_is_restarted_in_order_loses_no_call(scene):
+    """As `systemctl restart` does it: calls that run end, the next ones wait for the next pool."""
+    patient = [scene.make(QueueTimeout=60) for _ in range(2)]
     hosts = scene.pool.hosts()
-    assert len(hosts) == COUNT
-    assert scene.pool.terminate(timeout=20 * PATIENCE) == 0
-    assert not os.path.exists(scene.pool.socket)
-    scene.pool.start()
-    for server in scene.servers:
-        wait_until(lambda server=server: server.get('/work').status_code == 200, 30, 'the pool')
+    with Load(patient) as load:
+        for _ in range(3):
+            load.wait_for_more()
+            assert scene.pool.terminate() == 0
+            assert not os.path.exists(scene.pool.socket)
+            scene.pool.start()
+            load.wait_for_more(timeout=60)
+    for server in patient:
+        assert set(load.answers[server]) == {200}, load.answers
+    assert not set(hosts) & set(scene.pool.hosts())
+    assert [server.stop() for server in patient] == [0, 0]
+
+
+def test_scripts_finish_when_the_pool_is_asked_to_end(orthanc, tmp_path):
+    """What runs returns, threads are joined, atexit functions run and may still call Orthanc."""
+    pool = Daemon().start()
+    server = orthanc(python={'Pool': pool.socket}, script=r'''
+import atexit, threading, time
+import orthanc
+
+def slow(output, uri, **request):
+    time.sleep(1.5)
+    output.AnswerBuffer(orthanc.RestApiGet('/system'), 'application/json')
+
+def last():
+    orthanc.LogWarning('the last words, %d bytes' % len(orthanc.RestApiGet('/system')))
+
+atexit.register(last)
+orthanc.RegisterRestCallback('/slow', slow)
+''')
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(server.get('/slow').status_code))
+    thread.start()
+    wait_until(lambda: any('lane-' in open('/proc/%d/task/%s/comm' % (pid, task), encoding='ascii').read()
+                           for pid in pool.hosts() for task in os.listdir('/proc/%d/task' % pid)), 10, 'the call')
+    assert pool.terminate() == 0
+    thread.join()
+    assert answers == [200]
+    server.wait_for_log('the last words, [0-9]{3,} bytes')
+    assert server.stop() == 0
+    pool.close()
+
+
+def test_a_script_that_does_not_finish_is_killed_when_the_pool_ends(orthanc):
+    pool = Daemon({'StopTimeout': 1}).start()
+    server = orthanc(python={'Pool': pool.socket}, script='''
+import threading, time
+import orthanc
+threading.Thread(target=time.sleep, args=(3600,)).start()
+''' + PID_ROUTE)
+    hosts = pool.hosts()
+    began = time.monotonic()
+    assert pool.terminate() == 0
+    assert 0.9 < time.monotonic() - began < 8 * PATIENCE
+    assert not any(os.path.exists('/proc/%d' % pid) for pid in hosts)
+    assert server.stop() == 0
+    pool.close()

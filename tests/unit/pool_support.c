@@ -120,7 +120,6 @@ pool_read_line(struct pool *pool, char *out, size_t capacity)
 void
 pool_start(struct pool *pool, bool is_managed, const char *const *options)
 {
-    uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
     char line[256];
     char expected[64];
 
@@ -132,10 +131,7 @@ pool_start(struct pool *pool, bool is_managed, const char *const *options)
         assert_string_equal(line, expected);
         return;
     }
-    while (!path_exists(pool->socket_path)) {
-        assert_true(opb_clock_ms() < deadline);
-        pause_ms(5);
-    }
+    pool_await_stderr(pool, "READY"); /* the socket is there before it listens */
 }
 
 int
@@ -284,7 +280,7 @@ read_news(struct opb_frame *frame, struct host_news *out)
     memset(out, 0, sizeof(*out));
     out->method = opb_frame_method(frame);
     opb_frame_params(frame, &reader);
-    if (out->method != OPB_CONTROL_RELOAD) {
+    if (out->method != OPB_CONTROL_RELOAD && out->method != OPB_CONTROL_LEAVING) {
         out->host = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
     }
     if (out->method == OPB_CONTROL_HOST_STARTED || out->method == OPB_CONTROL_HOST_DIED ||

@@ -485,16 +485,21 @@ sighup_asks_the_node_for_its_next_generation(void **state)
 }
 
 static void
-sigterm_ends_an_unmanaged_pool(void **state)
+sigterm_lets_the_hosts_of_a_shared_pool_finish_and_kills_them_then(void **state)
 {
+    static const char *const options[] = {"--stop-timeout", "0.3", NULL};
     struct pool pool;
     struct host_news host;
+    uint64_t began_ms;
 
     (void)state;
-    pool_start(&pool, false, NULL);
+    pool_start(&pool, false, options);
     host = pool_attach(&pool);
+    began_ms = opb_clock_ms();
     assert_int_equal(kill(pool.pid, SIGTERM), 0);
+    (void)pool_news(&pool, OPB_CONTROL_LEAVING);
     assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).pid, host.pid);
+    assert_true(opb_clock_ms() - began_ms >= 250);
     assert_int_equal(pool_wait(&pool), 0);
     assert_false(process_is_alive(host.pid));
     assert_false(path_exists(pool.socket_path));
@@ -668,7 +673,7 @@ main(void)
         OPB_TEST(when_the_control_connection_ends_a_managed_pool_ends),
         OPB_TEST(signals_do_not_end_a_managed_pool),
         OPB_TEST(sighup_asks_the_node_for_its_next_generation),
-        OPB_TEST(sigterm_ends_an_unmanaged_pool),
+        OPB_TEST(sigterm_lets_the_hosts_of_a_shared_pool_finish_and_kills_them_then),
         OPB_TEST(killing_the_supervisor_leaves_no_host_and_no_child),
         OPB_TEST(a_killed_node_ends_its_pool_although_a_fork_holds_the_lifeline),
         OPB_TEST(what_orthanc_left_open_is_not_kept),

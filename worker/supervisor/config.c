@@ -17,6 +17,7 @@
 #define MAX_SHOWN_BYTES   200u
 #define MAX_SOCKET_BYTES  (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 #define MAX_SOCKET_MODE   0777u
+#define DEFAULT_STOP_MS   30000u
 #define MAX_ALLOWED_BYTES 160u
 
 enum key_type {
@@ -27,6 +28,7 @@ enum key_type {
     KEY_NAMES,  /* an array of such texts; in the file only */
     KEY_PATHS,  /* an array of absolute paths; likewise */
     KEY_NUMBER,
+    KEY_SECONDS, /* into a field in milliseconds */
     KEY_LEVEL
 };
 
@@ -57,6 +59,8 @@ static const struct key keys[] = {
     {"Scripts", NULL, NULL, NULL, KEY_PATHS, FIELD(scripts), 0, 0},
     {"MaxHosts", "max-hosts", "N", "hosts of all servers together (0: any number)",
      KEY_NUMBER, FIELD(max_hosts), 0, 10000},
+    {"StopTimeout", "stop-timeout", "SECONDS", "for scripts to finish on SIGTERM (30)",
+     KEY_SECONDS, FIELD(stop_timeout_ms), 0, 3600},
     {"LogLevel", "log-level", "LEVEL", "error, warning or info (info)", KEY_LEVEL,
      FIELD(log_level), 0, 0},
     {"HostProgram", "host-program", "PATH",
@@ -231,6 +235,21 @@ read_number(const struct reading *reading, const struct key *key, const json_t *
 }
 
 static enum opb_status
+read_seconds(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    double seconds = json_number_value(value);
+    char allowed[MAX_ALLOWED_BYTES];
+
+    if (!json_is_number(value) || !(seconds >= key->low && seconds <= key->high)) {
+        (void)snprintf(allowed, sizeof(allowed), "a number of seconds from %u to %u",
+                       key->low, key->high);
+        return refuse(reading, key, value, allowed);
+    }
+    *(uint32_t *)field_of(reading, key) = (uint32_t)(seconds * 1000.0 + 0.5);
+    return OPB_OK;
+}
+
+static enum opb_status
 read_level(const struct reading *reading, const struct key *key, const json_t *value)
 {
     const char *text = json_string_value(value);
@@ -260,6 +279,8 @@ read_value(const struct reading *reading, const struct key *key, const json_t *v
         return read_mode(reading, key, value);
     case KEY_NUMBER:
         return read_number(reading, key, value);
+    case KEY_SECONDS:
+        return read_seconds(reading, key, value);
     case KEY_LEVEL:
         return read_level(reading, key, value);
     }
@@ -363,7 +384,15 @@ to_json(const struct key *key, const char *text)
 {
     char *end = NULL;
     long number;
+    double seconds;
 
+    if (key->type == KEY_SECONDS) {
+        seconds = strtod(text, &end);
+        if (end != text && *end == '\0' && seconds >= 0 && seconds <= key->high) {
+            return json_real(
+                seconds); /* others, and what is no number, are shown as text */
+        }
+    }
     if (key->type == KEY_NUMBER) {
         number = strtol(text, &end, 10);
         if (end != text && *end == '\0') {
@@ -427,6 +456,7 @@ void
 opb_pool_config_init(struct opb_pool_config *config)
 {
     memset(config, 0, sizeof(*config));
+    config->stop_timeout_ms = DEFAULT_STOP_MS;
     config->log_level = OPB_LOG_INFO;
 }
 

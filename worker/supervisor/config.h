@@ -29,6 +29,7 @@ struct opb_pool_config {
     char *socket_group;           /* SocketGroup: a name or a number; NULL: our own */
     char *host_program;           /* HostProgram; NULL: looked for */
     uint32_t socket_mode;         /* SocketMode; 0: 0600, or 0660 with a group */
+    uint32_t stop_timeout_ms;     /* StopTimeout (seconds, 30) */
     uint32_t max_hosts;           /* MaxHosts; 0: any number */
     enum opb_log_level log_level; /* LogLevel (info) */
 };

@@ -164,6 +164,18 @@ opb_node_detach(struct opb_node *node, uint64_t grace_ms)
 }
 
 void
+opb_node_leave(struct opb_node *node, uint64_t grace_ms)
+{
+    struct opb_message *message = node->pool->message;
+
+    if (node->state == OPB_NODE_ATTACHED && node->connection != NULL) {
+        opb_message_begin_notify(message, OPB_CONTROL_LEAVING, 0);
+        opb_connection_send(node->connection);
+    }
+    opb_node_detach(node, grace_ms);
+}
+
+void
 opb_node_lost(struct opb_node *node)
 {
     struct opb_pool *pool = node->pool;

@@ -194,7 +194,7 @@ drain(struct opb_pool *pool)
     watch_listener(pool);
     for (struct opb_node *node = pool->nodes; node != NULL; node = next) {
         next = node->next;
-        opb_node_detach(node, 0);
+        opb_node_leave(node, pool->options->config.stop_timeout_ms);
     }
     opb_pool_check_stopped(pool);
 }

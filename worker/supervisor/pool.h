@@ -253,6 +253,8 @@ void opb_node_forget(struct opb_node *node);
 struct opb_node *opb_node_find(struct opb_pool *pool, const char *name);
 /* As for DETACH, without an answer: unmanaged pools on SIGTERM. */
 void opb_node_detach(struct opb_node *node, uint64_t grace_ms);
+/* SIGTERM: the node is to let its hosts finish; what is left after that is killed. */
+void opb_node_leave(struct opb_node *node, uint64_t grace_ms);
 /* SIGHUP: the node is to make its next generation. */
 void opb_node_ask_reload(struct opb_node *node);
 /* News of a host for the node. */
