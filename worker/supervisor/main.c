@@ -102,7 +102,7 @@ take_socket(struct opb_pool_options *options)
         return opb_options_complain(options, message, "");
     }
     options->socket_path = options->listen_fd >= 0 ? path : options->config.socket;
-    if (options->socket_path == NULL) {
+    if (options->socket_path == NULL && !options->is_check) { /* systemd may make it */
         return opb_options_complain(options,
                                     "no socket to listen on: name one with --socket PATH, "
                                     "or with \"Socket\" in the "
