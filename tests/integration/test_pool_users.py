@@ -104,6 +104,17 @@ def test_a_group_of_the_user_besides_his_own_lets_him_in(place):
     assert place.server(pool, user=MEMBER).start().get('/whose').status_code == 200
 
 
+def test_what_a_killed_server_left_is_removed_by_the_next(place):
+    """Though it is open to the pool's group."""
+    pool = place.pool({**OPEN, 'AllowUsers': [str(ORTHANC)]}).start()
+    server = place.server(pool).start()
+    before = os.listdir(server.runtime)
+    server.kill()
+    assert os.listdir(server.runtime) == before
+    server.start()
+    assert len(os.listdir(server.runtime)) == 1 and os.listdir(server.runtime) != before
+
+
 def test_root_may_use_every_pool(place):
     pool = place.pool().start()
     assert place.server(pool, user=0).start().get('/whose').text == '%d 1' % POOL
