@@ -42,7 +42,7 @@ export container=opb SYSTEMD_UNIT_PATH=/etc/systemd/system:$1/units:$2/lib/syste
 exec /lib/systemd/systemd --system --unit=default.target --log-target=null --show-status=no
 '''
 SCRIPT = r'''
-import atexit, json, multiprocessing, os, socket, ssl, threading
+import json, multiprocessing, os, socket, ssl, subprocess, sys, threading
 import orthanc
 
 def try_to(action):
@@ -73,7 +73,13 @@ def rest(output, uri, **request):
         'home': os.listdir('/home') + os.listdir('/root') if os.access('/root', os.R_OK) else [],
         'system': json.loads(orthanc.RestApiGet('/system'))['Name']}), 'application/json')
 
+def child(output, uri, **request):
+    text = subprocess.run([sys.executable, '-c', 'import orthanc; print(len(orthanc.RestApiGet("/system")))'],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True).stdout
+    output.AnswerBuffer(text, 'text/plain')
+
 orthanc.RegisterRestCallback('/sandbox', rest)
+orthanc.RegisterRestCallback('/child', child)
 print('the script was loaded', flush=True)
 '''
 
@@ -197,6 +203,7 @@ END""")
     assert found['tmp'] == 'done'
     assert (found['var'], found['root']) == ('OSError', 'PermissionError')
     assert found['home'] == []
+    assert re.fullmatch(r'\d{3,}\n', machine.get('/child')), machine.get('/child')
     status = machine.run('systemctl status --no-pager orthanc-python-worker.service')
     assert 'Status: "1 Orthanc server, 1 host"' in status
 
