@@ -10,8 +10,9 @@
 /* On the control connection (node <-> supervisor), after the handshake. */
 enum opb_control_method {
     /* node -> pool, request. [node_name str, orthanc_version str, node_socket str,
-     * secret bin, orthanc_pid uint] -> [node str]: the name made unique. The pool
-     * then starts the node's hosts. */
+     * secret bin, orthanc_pid uint, zygote map] -> [node str]: the name made unique. The
+     * pool then starts the node's hosts. The map may be left out; its keys: "preload"
+     * [module str...], "verbose" bool, "starting" bool (no host without these modules). */
     OPB_CONTROL_ATTACH = 1,
     /* pool -> node, notification. [host uint, pid uint] */
     OPB_CONTROL_HOST_STARTED = 2,

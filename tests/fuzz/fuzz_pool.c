@@ -105,6 +105,29 @@ opb_host_find_pid(struct opb_pool *pool, pid_t pid)
 }
 
 void
+opb_zygote_new(struct opb_node *node, struct opb_preload *preload)
+{
+    (void)node;
+    if (preload->arguments[preload->count] != NULL ||
+        preload->module_count > OPB_MAX_PRELOADED) {
+        abort();
+    }
+    opb_preload_free(preload);
+}
+
+void
+opb_zygote_end(struct opb_node *node)
+{
+    (void)node;
+}
+
+void
+opb_zygote_free(struct opb_node *node)
+{
+    (void)node;
+}
+
+void
 opb_pool_stop(struct opb_pool *pool)
 {
     (void)pool;
@@ -172,13 +195,19 @@ make_attach(uint8_t *out, struct opb_message *message)
     opb_pack_cstr(message, "/etc/passwd");
     opb_pack_bool(message, true);
     bytes += append(out + bytes, message);
-    opb_message_begin_request(message, OPB_CONTROL_ATTACH, 5);
+    opb_message_begin_request(message, OPB_CONTROL_ATTACH, 6);
     opb_message_set_msgid(message, 1);
     opb_pack_cstr(message, "node");
     opb_pack_cstr(message, "1.10.1");
     opb_pack_cstr(message, "/nowhere");
     opb_pack_bytes(message, secret, sizeof(secret));
     opb_pack_uint(message, 1);
+    opb_pack_map(message, 2);
+    opb_pack_cstr(message, "verbose");
+    opb_pack_bool(message, true);
+    opb_pack_cstr(message, "preload");
+    opb_pack_array(message, 1);
+    opb_pack_cstr(message, "numpy.linalg");
     return bytes + append(out + bytes, message);
 }
 

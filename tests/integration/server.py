@@ -146,6 +146,20 @@ def command_line(pid):
         return []
 
 
+def is_zygote(pid):
+    return os.path.basename((command_line(pid) or [''])[0]) == 'orthanc-python-zygote'
+
+
+def zygotes_of(supervisor):
+    """The processes that fork hosts."""
+    return [pid for pid in children(supervisor) if is_alive(pid) and is_zygote(pid)]
+
+
+def hosts_of(supervisor):
+    """Hosts of the pool, and what they have left behind."""
+    return [pid for pid in children(supervisor) if is_alive(pid) and not is_zygote(pid)]
+
+
 def marked_processes(mark):
     """Living processes whose environment holds the mark."""
     wanted = ('%s=%s' % (MARKER, mark)).encode()

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import dicom
-from server import PATIENCE, PID_ROUTE, is_alive, wait_until
+from server import PATIENCE, PID_ROUTE, hosts_of, is_alive, wait_until
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
@@ -74,15 +74,10 @@ def reload(server, expected=200):
 
 
 def await_one_host(server, timeout=20):
-    """The worker has no more than one child: earlier generations have ended."""
+    """The worker has no more than one child but the zygote: earlier generations have ended."""
     supervisor = server.supervisor()
-
-    def hosts():
-        with open('/proc/%d/task/%d/children' % (supervisor, supervisor), encoding='ascii') as f:
-            return [int(pid) for pid in f.read().split() if is_alive(int(pid))]
-
-    wait_until(lambda: len(hosts()) == 1, timeout, 'the end of the other hosts')
-    return hosts()[0]
+    wait_until(lambda: len(hosts_of(supervisor)) == 1, timeout, 'the end of the other hosts')
+    return hosts_of(supervisor)[0]
 
 
 @pytest.mark.smoke

@@ -6,6 +6,7 @@
  * end with that code at once.
  */
 #include "tests/unit/fake_host.h"
+#include "tests/unit/fake_zygote.h"
 
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
@@ -16,6 +17,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,19 +214,29 @@ take_lanes(int control_fd)
 int
 main(int argc, char **argv)
 {
-    static const struct option longs[] = {{"control-fd", required_argument, NULL, 1},
+    static const struct option longs[] = {{"control-fd", required_argument, NULL, 'c'},
+                                          {"zygote-fd", required_argument, NULL, 'z'},
+                                          {"preload", required_argument, NULL, 'p'},
                                           {NULL, 0, NULL, 0}};
     const char *code = getenv("FAKE_HOST_EXIT");
     int control_fd = -1;
+    bool is_zygote = false;
 
-    while (getopt_long(argc, argv, "", longs, NULL) == 1) {
-        control_fd = atoi(optarg);
+    for (int option = 0; option != -1;) {
+        option = getopt_long(argc, argv, "", longs, NULL);
+        if (option == 'c' || option == 'z') {
+            control_fd = atoi(optarg);
+            is_zygote = option == 'z';
+        }
     }
     if (code != NULL) {
         return atoi(code);
     }
     if (control_fd < 0) {
         return 2;
+    }
+    if (is_zygote) {
+        fake_zygote_run(control_fd);
     }
     take_lanes(control_fd);
     if (getpgrp() == getpid()) {

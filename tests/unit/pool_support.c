@@ -40,7 +40,7 @@ pause_ms(long ms)
 static void
 run_supervisor(const struct pool *pool, int managed_fd, const char *const *options)
 {
-    const char *arguments[MAX_OPTIONS + 8];
+    const char *arguments[MAX_OPTIONS + 9];
     char number[16];
     size_t count = 0;
     int fd = open(pool->stderr_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -50,6 +50,9 @@ run_supervisor(const struct pool *pool, int managed_fd, const char *const *optio
     arguments[count++] = pool->socket_path;
     arguments[count++] = "--host-program";
     arguments[count++] = OPB_TEST_FAKE_HOST;
+    if (getenv("FAKE_ZYGOTE") == NULL) {
+        arguments[count++] = "--without-zygotes";
+    }
     if (managed_fd >= 0) {
         (void)snprintf(number, sizeof(number), "%d", managed_fd);
         (void)fcntl(managed_fd, F_SETFD, 0);
@@ -222,6 +225,32 @@ pool_connect_control(struct pool *pool)
     return pool_connect(pool, &hello, text, sizeof(text));
 }
 
+void
+pool_send_attach(struct pool *pool, struct opb_lane *control, const char *name,
+                 const uint8_t *secret, size_t secret_bytes)
+{
+    opb_message_begin_request(pool->message, OPB_CONTROL_ATTACH,
+                              pool->preload != NULL ? 6 : 5);
+    opb_message_set_msgid(pool->message, 41);
+    opb_pack_cstr(pool->message, name);
+    opb_pack_cstr(pool->message, "1.10.1");
+    opb_pack_cstr(pool->message, "/nowhere/node.sock");
+    opb_pack_bytes(pool->message, secret, secret_bytes);
+    opb_pack_uint(pool->message, (uint64_t)getpid());
+    if (pool->preload != NULL) {
+        opb_pack_map(pool->message, 3);
+        opb_pack_cstr(pool->message, "a key of a newer release");
+        opb_pack_nil(pool->message);
+        opb_pack_cstr(pool->message, "starting");
+        opb_pack_bool(pool->message, pool->is_starting);
+        opb_pack_cstr(pool->message, "preload");
+        opb_pack_array(pool->message, 1);
+        opb_pack_cstr(pool->message, pool->preload);
+    }
+    assert_int_equal(opb_lane_send(control, pool->message, opb_deadline_ms(POOL_WAIT_MS)),
+                     OPB_OK);
+}
+
 int
 pool_ask_attach(struct pool *pool, struct opb_lane *control, const char *name,
                 const uint8_t *secret, size_t secret_bytes, char *text, size_t capacity)
@@ -233,15 +262,7 @@ pool_ask_attach(struct pool *pool, struct opb_lane *control, const char *name,
     const char *fault_text = NULL;
     int answer = -1;
 
-    opb_message_begin_request(pool->message, OPB_CONTROL_ATTACH, 5);
-    opb_message_set_msgid(pool->message, 41);
-    opb_pack_cstr(pool->message, name);
-    opb_pack_cstr(pool->message, "1.10.1");
-    opb_pack_cstr(pool->message, "/nowhere/node.sock");
-    opb_pack_bytes(pool->message, secret, secret_bytes);
-    opb_pack_uint(pool->message, (uint64_t)getpid());
-    assert_int_equal(opb_lane_send(control, pool->message, opb_deadline_ms(POOL_WAIT_MS)),
-                     OPB_OK);
+    pool_send_attach(pool, control, name, secret, secret_bytes);
     assert_int_equal(opb_lane_receive(control, &frame, opb_deadline_ms(POOL_WAIT_MS)),
                      OPB_OK);
     assert_int_equal(opb_frame_type(frame), OPB_RESPONSE);

@@ -25,6 +25,8 @@ struct pool {
     uint8_t secret[OPB_SECRET_BYTES];
     char node[OPB_NODE_NAME_BYTES + 1];
     struct opb_lane *control; /* NULL until pool_attach() */
+    const char *preload;      /* a module for ATTACH to name, or NULL */
+    bool is_starting;         /* that module must be there */
 };
 
 struct host_news {
@@ -34,7 +36,8 @@ struct host_news {
     char text[512];
 };
 
-/* Starts a supervisor; managed: reads READY. Arguments: options, ending with NULL. */
+/* Starts a supervisor, without zygotes unless FAKE_ZYGOTE is set; managed: reads READY.
+ * Arguments: options, ending with NULL. */
 void pool_start(struct pool *pool, bool is_managed, const char *const *options);
 /* Starts the process alone: reads nothing. */
 void pool_spawn(struct pool *pool, bool is_managed, const char *const *options);
@@ -48,6 +51,9 @@ int pool_wait(struct pool *pool);
 struct opb_lane *pool_connect(struct pool *pool, struct opb_hello *hello, char *text,
                               size_t capacity);
 struct opb_lane *pool_connect_control(struct pool *pool);
+/* Sends ATTACH on the lane, no more. */
+void pool_send_attach(struct pool *pool, struct opb_lane *control, const char *name,
+                      const uint8_t *secret, size_t secret_bytes);
 /* Sends ATTACH on the lane. Gives the answer's fault, or -1; text: the name or the fault.
  */
 int pool_ask_attach(struct pool *pool, struct opb_lane *control, const char *name,

@@ -6,7 +6,8 @@
  * ORTHANC_PID                         Orthanc's process, where it can be known
  * ORTHANC_PYTHON_BRIDGE_CREDENTIALS   a file with what a child process needs to call the
  *                                     SDK (worker/module/child.c)
- * Before Python starts: os.environ is a copy.
+ * Before Python starts: os.environ is a copy. In a host that was forked Python runs
+ * already, and the copy is brought up to date.
  *
  * That file is in no folder: it is memory that this process has open, under its name in
  * /proc, which only the same user can open, and which is gone with this process.
@@ -154,4 +155,47 @@ opb_environment_set(const struct opb_node_info *info)
         failed = set_credentials(info);
     }
     return failed == 0 ? OPB_OK : OPB_NO_MEMORY;
+}
+
+/* Sets an exception on failure. */
+static int
+show(PyObject *variables, const char *name)
+{
+    const char *value = getenv(name);
+    PyObject *text;
+    int failed;
+
+    if (value == NULL) {
+        return PyMapping_HasKeyString(variables, name)
+                   ? PyMapping_DelItemString(variables, name)
+                   : 0;
+    }
+    text = PyUnicode_DecodeFSDefault(value);
+    if (text == NULL) {
+        return -1;
+    }
+    failed = PyMapping_SetItemString(variables, name, text);
+    Py_DECREF(text);
+    return failed;
+}
+
+enum opb_status
+opb_environment_show(void)
+{
+    PyObject *os = PyImport_ImportModule("os"); /* Python has it since its start */
+    PyObject *variables = NULL;
+    enum opb_status status = OPB_OK;
+
+    if (os != NULL) {
+        variables = PyObject_GetAttrString(os, "environ");
+    }
+    if (variables == NULL || show(variables, "ORTHANC_PID") != 0 ||
+        show(variables, "ORTHANC_PYTHON_BRIDGE_NODE_VERSION") != 0 ||
+        show(variables, OPB_CREDENTIALS_VARIABLE) != 0) {
+        PyErr_Clear();
+        status = OPB_NO_MEMORY;
+    }
+    Py_XDECREF(variables);
+    Py_XDECREF(os);
+    return status;
 }

@@ -23,6 +23,9 @@ end_python(struct opb_lane *lane, PyThreadState *python)
     PyEval_RestoreThread(python);
     opb_registrations_clear();
     opb_drivers_clear();
+    if (opb_interpreter_was_forked()) {
+        opb_prelude_thaw();
+    }
     if (Py_FinalizeEx() != 0) {
         opb_host_say("Python could not write all of its output when it ended");
     }

@@ -98,11 +98,17 @@ int opb_main_lane_run(int *fd);
 
 /* environment.c. What children of the host find in their environment. */
 OPB_MUST_CHECK enum opb_status opb_environment_set(const struct opb_node_info *info);
+/* GIL held, in a host that was forked: os.environ is older than that. */
+OPB_MUST_CHECK enum opb_status opb_environment_show(void);
 
 /* interpreter.c. Starts Python on the calling thread, which then holds the GIL. On
- * failure text says why, and the phase is still OPB_INTERPRETER_NONE. */
-OPB_MUST_CHECK enum opb_status opb_interpreter_start(const struct opb_node_info *info,
-                                                     char *text, size_t capacity);
+ * failure text says why, and the phase is still OPB_INTERPRETER_NONE. In a forked host it
+ * goes on with the Python of the zygote. */
+OPB_MUST_CHECK enum opb_status opb_interpreter_start(bool verbose, char *text,
+                                                     size_t capacity);
+/* In a forked host: lets go of the GIL until the start. */
+void opb_interpreter_pause(void);
+bool opb_interpreter_was_forked(void);
 enum opb_interpreter_phase opb_interpreter_phase(void); /* any thread */
 void opb_interpreter_set_phase(enum opb_interpreter_phase next);
 /* Memory of the segments of every lane: bytes objects, and only while there is Python. */
@@ -120,6 +126,12 @@ struct opb_files {
 };
 void opb_files_find(struct opb_files *out, const char *script);
 void opb_files_free(struct opb_files *files);
+/* prelude.c. The part of opb_prelude_run() that must be there before any module; once. */
+OPB_MUST_CHECK enum opb_status opb_prelude_begin(void);
+/* In a host that was forked: other random numbers and keys than in other hosts. */
+void opb_prelude_reseed(void);
+/* The same at its end: the collector sees what it shared with its zygote. */
+void opb_prelude_thaw(void);
 /* prelude.c. What is set up in Python before the script is imported; sets an exception. */
 OPB_MUST_CHECK enum opb_status opb_prelude_run(const struct opb_node_info *info);
 
@@ -128,6 +140,9 @@ OPB_MUST_CHECK enum opb_status opb_prelude_run(const struct opb_node_info *info)
 void opb_log_exception(const char *headline);
 /* The same; text gets class, text and frames, as far as they fit. */
 void opb_report_exception(const char *headline, char *text, size_t capacity);
+
+/* The same without logging it. */
+void opb_describe_exception(char *text, size_t capacity);
 
 /* finalize.c. The Finalize call on the main lane. Does not return. python is the main
  * thread's state, NULL if the interpreter has not started. */

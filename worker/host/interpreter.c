@@ -13,6 +13,8 @@
 #include <stdio.h>
 
 static _Atomic(enum opb_interpreter_phase) phase = OPB_INTERPRETER_NONE;
+static PyThreadState *paused; /* of the main thread */
+static bool was_forked;
 
 enum opb_interpreter_phase
 opb_interpreter_phase(void)
@@ -60,6 +62,19 @@ const struct opb_segment_memory opb_host_segments = {
     .context = NULL,
 };
 
+void
+opb_interpreter_pause(void)
+{
+    was_forked = true;
+    paused = PyEval_SaveThread();
+}
+
+bool
+opb_interpreter_was_forked(void)
+{
+    return was_forked;
+}
+
 static PyStatus
 preinitialize(void)
 {
@@ -73,7 +88,7 @@ preinitialize(void)
 }
 
 static PyStatus
-configure(PyConfig *config, const struct opb_node_info *info)
+configure(PyConfig *config, bool verbose)
 {
     PyStatus status;
     wchar_t empty[] = L"";
@@ -83,7 +98,7 @@ configure(PyConfig *config, const struct opb_node_info *info)
     config->install_signal_handlers = 0; /* signals.c */
     config->buffered_stdio = 0;          /* print() is seen at once */
     config->inspect = 1;
-    config->verbose = info->verbose ? 1 : 0;
+    config->verbose = verbose ? 1 : 0;
     status = PyConfig_SetArgv(config, 1, argv);
     if (PyStatus_Exception(status)) {
         return status;
@@ -96,11 +111,17 @@ configure(PyConfig *config, const struct opb_node_info *info)
 }
 
 enum opb_status
-opb_interpreter_start(const struct opb_node_info *info, char *text, size_t capacity)
+opb_interpreter_start(bool verbose, char *text, size_t capacity)
 {
     PyConfig config;
-    PyStatus status = preinitialize();
+    PyStatus status;
 
+    if (paused != NULL) {
+        PyEval_RestoreThread(paused);
+        paused = NULL;
+        return OPB_OK;
+    }
+    status = preinitialize();
     if (PyStatus_Exception(status)) {
         goto failed;
     }
@@ -109,7 +130,7 @@ opb_interpreter_start(const struct opb_node_info *info, char *text, size_t capac
         goto failed;
     }
     PyConfig_InitPythonConfig(&config);
-    status = configure(&config, info);
+    status = configure(&config, verbose);
     if (!PyStatus_Exception(status)) {
         status = Py_InitializeFromConfig(&config);
     }

@@ -5,6 +5,7 @@
  * over lanes. stdin, stdout and stderr are Orthanc's own.
  */
 #include "host.h"
+#include "zygote.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,8 +54,10 @@ print_usage(FILE *out)
 {
     (void)fputs(
         "Usage: orthanc-python-host --control-fd N\n"
+        "       orthanc-python-host --zygote-fd N [--verbose] [--preload MODULE]...\n"
         "Runs the script of one Orthanc server in a Python interpreter. Started by\n"
-        "orthanc-python-worker, which gives it a socket as descriptor N.\n"
+        "orthanc-python-worker, which gives it a socket as descriptor N. As a zygote it\n"
+        "runs no script, but forks processes that do.\n"
         "  --version  print the version and end\n"
         "  --help     print this and end\n",
         out);
@@ -83,9 +86,12 @@ parse_control_fd(const char *text)
 
 /* Returns the exit code for arguments that end the program, or -1. */
 static int
-parse_arguments(int argc, char **argv, int *control_fd)
+parse_arguments(int argc, char **argv, int *control_fd, struct opb_zygote_options *zygote)
 {
     static const struct option options[] = {{"control-fd", required_argument, NULL, 'c'},
+                                            {"zygote-fd", required_argument, NULL, 'z'},
+                                            {"verbose", no_argument, NULL, 'V'},
+                                            {"preload", required_argument, NULL, 'p'},
                                             {"version", no_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
@@ -100,6 +106,19 @@ parse_arguments(int argc, char **argv, int *control_fd)
                 return EXIT_USAGE;
             }
             break;
+        case 'z':
+            zygote->fd = parse_control_fd(optarg);
+            if (zygote->fd < 0) {
+                opb_host_say("--zygote-fd %s: this is no SOCK_SEQPACKET socket", optarg);
+                return EXIT_USAGE;
+            }
+            break;
+        case 'V':
+            zygote->verbose = true;
+            break;
+        case 'p':
+            zygote->modules[zygote->module_count++] = optarg;
+            break;
         case 'v':
             (void)printf("orthanc-python-host %s (protocol %d, Python %s)\n",
                          OPB_BUILD_VERSION, OPB_PROTOCOL_VERSION, PY_VERSION);
@@ -112,31 +131,72 @@ parse_arguments(int argc, char **argv, int *control_fd)
             return EXIT_USAGE;
         }
     }
-    if (optind != argc || *control_fd < 0) {
+    if (optind != argc || (*control_fd < 0) == (zygote->fd < 0)) {
         print_usage(stderr);
         return EXIT_USAGE;
     }
     return -1;
 }
 
+/* The supervisor's death is the death of this process. If it has died before this, the
+ * socket to it is at its end. */
+static bool
+prepare(int fd)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 &&
+           fcntl(fd, F_SETFL, 0) == 0;
+}
+
+/* Runs the zygote until this process is a host. */
+static void
+fork_hosts(int argc, char **argv, struct opb_zygote_options *options)
+{
+    char *copies;
+
+    /* The arguments lie one after the other, and hosts write their own in their place. */
+    options->arguments = argv[0];
+    options->argument_bytes =
+        (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
+    copies = malloc(options->argument_bytes);
+    if (copies == NULL) {
+        _exit(EXIT_FAILURE);
+    }
+    memcpy(copies, argv[0], options->argument_bytes);
+    for (unsigned i = 0; i < options->module_count; i++) {
+        options->modules[i] = copies + (options->modules[i] - argv[0]);
+    }
+    opb_zygote_run(options);
+    free(copies);
+}
+
 int
 main(int argc, char **argv)
 {
+    struct opb_zygote_options zygote = {.fd = -1};
     int control_fd = -1;
     int main_fd;
-    int code = parse_arguments(argc, argv, &control_fd);
+    int code;
 
-    if (code >= 0) {
-        return code;
-    }
-    host_pid = getpid();
-    /* If the supervisor has died before this, the control socket is at its end. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
-        fcntl(control_fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(control_fd, F_SETFL, 0) != 0) {
-        opb_host_say("cannot prepare the process: %s", strerror(errno));
+    zygote.modules = calloc((size_t)argc + 1, sizeof(*zygote.modules));
+    if (zygote.modules == NULL) {
         return EXIT_FAILURE;
     }
+    code = parse_arguments(argc, argv, &control_fd, &zygote);
+    if (code < 0 && !prepare(zygote.fd >= 0 ? zygote.fd : control_fd)) {
+        opb_host_say("cannot prepare the process: %s", strerror(errno));
+        code = EXIT_FAILURE;
+    }
+    if (code >= 0) {
+        free(zygote.modules);
+        return code;
+    }
     opb_signals_begin();
+    if (zygote.fd >= 0) {
+        fork_hosts(argc, argv, &zygote);
+        control_fd = zygote.fd; /* the host's now */
+    }
+    free(zygote.modules);
+    host_pid = getpid();
     if (opb_forking_begin(control_fd) != OPB_OK ||
         opb_control_start(&control_fd) != OPB_OK) {
         opb_host_say("cannot start: %s", strerror(errno));

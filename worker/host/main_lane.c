@@ -34,11 +34,15 @@ start_script(struct opb_lane *lane, struct opb_node_info **info, bool *python_ru
     if (status == OPB_OK) {
         status = opb_calls_begin(*info);
     }
-    if (status == OPB_OK && opb_interpreter_start(*info, text, capacity) != OPB_OK) {
+    if (status == OPB_OK &&
+        opb_interpreter_start((*info)->verbose, text, capacity) != OPB_OK) {
         return false;
     }
     if (status == OPB_OK) {
         *python_runs = true;
+        status = opb_interpreter_was_forked() ? opb_environment_show() : OPB_OK;
+    }
+    if (status == OPB_OK) {
         status = opb_link_open(&link, info, opb_calls_serve, NULL);
     }
     if (status == OPB_OK) {

@@ -2,7 +2,7 @@
 /* worker/host/prelude.c - the little Python that runs before the script
  *
  * Here:      `fork` as the start method of multiprocessing where the script chooses none,
- *            and the memory usage lines.
+ *            the memory usage lines, and what a forked host must not share with others.
  * Nothing here imports a module of the standard library that a script may be named after,
  * and nothing is left in __main__.
  */
@@ -53,6 +53,23 @@ static const char memory_source[] =
     "_tracemalloc.start()\n"
     "_thread.start_new_thread(report, ())\n";
 
+/* What a module like random does for children by os.register_at_fork(). Here it is done for
+ * hosts only: children of the script find what they always did. */
+static const char reseed_source[] =
+    "import sys, posix\n"
+    "module = sys.modules.get('numpy.random')\n"
+    "if module is not None:\n"
+    "    module.seed()\n"
+    "module = sys.modules.get('threading')\n"
+    "if module is not None and hasattr(module.Thread, '_set_native_id'):\n"
+    "    module.main_thread()._set_native_id()\n"
+    "module = sys.modules.get('multiprocessing.process')\n"
+    "if module is not None:\n"
+    "    module.current_process().authkey = posix.urandom(32)\n";
+
+static const char thaw_source[] = "import gc\n"
+                                  "gc.unfreeze()\n";
+
 static enum opb_status
 run(const char *source)
 {
@@ -77,13 +94,39 @@ run(const char *source)
 }
 
 enum opb_status
-opb_prelude_run(const struct opb_node_info *info)
+opb_prelude_begin(void)
 {
+    static bool has_begun;
     enum opb_status status = OPB_OK;
 
-    if (PY_VERSION_HEX >= FORK_SINCE) {
+    if (PY_VERSION_HEX >= FORK_SINCE && !has_begun) {
         status = run(fork_source);
+        has_begun = status == OPB_OK;
     }
+    return status;
+}
+
+void
+opb_prelude_reseed(void)
+{
+    if (run(reseed_source) != OPB_OK) {
+        PyErr_WriteUnraisable(NULL); /* of a module in another one's name, say */
+    }
+}
+
+void
+opb_prelude_thaw(void)
+{
+    if (run(thaw_source) != OPB_OK) {
+        PyErr_Clear(); /* some garbage is not collected at the end */
+    }
+}
+
+enum opb_status
+opb_prelude_run(const struct opb_node_info *info)
+{
+    enum opb_status status = opb_prelude_begin();
+
     if (status == OPB_OK && info->memory_usage) {
         status = run(memory_source);
     }

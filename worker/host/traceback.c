@@ -166,8 +166,9 @@ opb_log_exception(const char *headline)
     opb_report_exception(headline, unused, sizeof(unused));
 }
 
-void
-opb_report_exception(const char *headline, char *text, size_t capacity)
+/* New reference, NULL without memory; clears the exception. */
+static PyObject *
+take_description(const char *headline)
 {
     PyObject *exception = take_exception();
     PyObject *bytes = NULL;
@@ -179,12 +180,32 @@ opb_report_exception(const char *headline, char *text, size_t capacity)
         }
         Py_DECREF(exception); /* with its frames, before anybody waits for anything */
     }
+    if (bytes != NULL) {
+        make_loggable(bytes);
+    }
+    return bytes;
+}
+
+void
+opb_describe_exception(char *text, size_t capacity)
+{
+    PyObject *bytes = take_description("");
+
+    (void)snprintf(text, capacity, "%s",
+                   bytes != NULL ? PyBytes_AS_STRING(bytes) : ""); /* cut if longer */
+    Py_XDECREF(bytes);
+}
+
+void
+opb_report_exception(const char *headline, char *text, size_t capacity)
+{
+    PyObject *bytes = take_description(headline);
+
     text[0] = '\0';
     if (bytes == NULL) {
         opb_log_to_node("LogError", headline);
         return;
     }
-    make_loggable(bytes);
     (void)snprintf(text, capacity, "%s",
                    PyBytes_AS_STRING(bytes) + strlen(headline)); /* cut if longer */
     opb_log_to_node("LogError", PyBytes_AS_STRING(bytes));

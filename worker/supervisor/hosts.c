@@ -2,8 +2,8 @@
 /* worker/supervisor/hosts.c - starting hosts, giving them lanes, and their death
  *
  * Here:      fork and exec of the host program, the control socket, backoff, signals.
- * Elsewhere: noticing a death (reaper.c), telling the node (nodes.c), all that a host
- *            does (worker/host).
+ * Elsewhere: hosts that come from a zygote (zygote.c), noticing a death (reaper.c), telling
+ * the node (nodes.c), all that a host does (worker/host).
  */
 #include "worker/supervisor/pool.h"
 
@@ -46,12 +46,8 @@ opb_host_find(const struct opb_node *node, uint32_t id)
 
 /* In the child: nothing but what is safe between fork and exec. Never returns. */
 static void
-run_host(const char *program, int control_fd, int exec_fd)
+run_program(const char *program, char *const *arguments, int control_fd, int exec_fd)
 {
-    static char name[] = "orthanc-python-host";
-    static char option[] = "--control-fd";
-    static char number[] = "3";
-    char *arguments[] = {name, option, number, NULL};
     struct sigaction standard;
     sigset_t none;
     int error;
@@ -82,7 +78,7 @@ run_host(const char *program, int control_fd, int exec_fd)
 
 /* Forks with all signals blocked, so that no handler of ours runs in the child. */
 static pid_t
-fork_host(const char *program, int control_fd, int exec_fd)
+fork_program(const char *program, char *const *arguments, int control_fd, int exec_fd)
 {
     sigset_t all;
     sigset_t before;
@@ -93,7 +89,7 @@ fork_host(const char *program, int control_fd, int exec_fd)
     (void)sigprocmask(SIG_SETMASK, &all, &before); /* always 0 */
     pid = fork();
     if (pid == 0) {
-        run_host(program, control_fd, exec_fd);
+        run_program(program, arguments, control_fd, exec_fd);
     }
     error = errno;
     (void)sigprocmask(SIG_SETMASK, &before, NULL); /* always 0 */
@@ -101,9 +97,8 @@ fork_host(const char *program, int control_fd, int exec_fd)
     return pid;
 }
 
-/* False: errno says why, and host holds no process and no descriptor. */
-static bool
-spawn(struct opb_host *host, const char *program)
+bool
+opb_spawn(const char *program, char *const *arguments, struct opb_spawned *out)
 {
     int pair[2] = {-1, -1};
     int pipe_ends[2] = {-1, -1};
@@ -115,10 +110,10 @@ spawn(struct opb_host *host, const char *program)
         fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK) != 0) {
         goto close_all;
     }
-    host->pid = fork_host(program, pair[1], pipe_ends[1]);
-    if (host->pid > 0) {
-        host->control_fd = pair[0];
-        host->exec_fd = pipe_ends[0];
+    out->pid = fork_program(program, arguments, pair[1], pipe_ends[1]);
+    if (out->pid > 0) {
+        out->control_fd = pair[0];
+        out->exec_fd = pipe_ends[0];
         pair[0] = -1;
         pipe_ends[0] = -1;
         is_done = true;
@@ -196,67 +191,121 @@ limit_restarts(struct opb_slot *slot, uint64_t lived_ms)
     }
 }
 
-/* Makes a host, which is in pool->hosts and in no slot. NULL: reason says why not. */
-static struct opb_host *
-new_host(const struct opb_slot *slot, char reason[OPB_REASON_BYTES])
+void
+opb_host_spawn(struct opb_host *host)
+{
+    static char name[] = "orthanc-python-host";
+    static char option[] = "--control-fd";
+    static char number[] = "3";
+    char *arguments[] = {name, option, number, NULL};
+    struct opb_spawned spawned;
+    char reason[OPB_REASON_BYTES];
+
+    if (!opb_spawn(host->node->pool->options->host_program, arguments, &spawned)) {
+        (void)snprintf(reason, sizeof(reason), "could not be started: %s",
+                       strerror(errno)); /* fits */
+        opb_host_unborn(host, reason);
+        return;
+    }
+    host->pid = spawned.pid;
+    host->control_fd = spawned.control_fd;
+    host->exec_fd = spawned.exec_fd;
+    opb_host_born(host);
+}
+
+void
+opb_host_born(struct opb_host *host)
+{
+    struct opb_node *node = host->node;
+
+    host->is_born = true;
+    host->started_ms = opb_clock_ms();
+    host->next = node->pool->hosts;
+    node->pool->hosts = host;
+    opb_scripts_bind(host);
+    if (node->slots[host->slot].next == host) {
+        opb_node_next_started(node, host->id, host->pid);
+    }
+    else {
+        opb_node_host_started(node, host);
+    }
+}
+
+/* There will be no host of that number in the slot, or beside the one of the slot. */
+static void
+give_up(struct opb_slot *slot, bool is_next, uint32_t id, const char *reason)
+{
+    struct opb_node *node = slot->node;
+
+    if (is_next) {
+        slot->next = NULL;
+        opb_node_next_started(node, id, 0);
+        opb_node_host_died(node, id, 0, reason);
+        return;
+    }
+    slot->host = NULL;
+    count_failure(slot, 0);
+    limit_restarts(slot, 0);
+    opb_node_host_died(node, id, 0, reason);
+    opb_node_slot_free(node, slot); /* starts the next attempt's timer */
+}
+
+void
+opb_host_unborn(struct opb_host *host, const char *reason)
+{
+    struct opb_slot *slot = &host->node->slots[host->slot];
+    const bool is_next = slot->next == host;
+    const uint32_t id = host->id;
+
+    free(host);
+    give_up(slot, is_next, id, reason);
+}
+
+/* Starts a host in *place, which is the slot's or beside it. */
+static void
+start(struct opb_slot *slot, struct opb_host **place)
 {
     struct opb_pool *pool = slot->node->pool;
     struct opb_host *host = calloc(1, sizeof(*host));
 
     pool->last_host_id++;
-    if (host == NULL || !spawn(host, pool->options->host_program)) {
-        (void)snprintf(reason, OPB_REASON_BYTES, "could not be started: %s",
-                       strerror(host == NULL ? ENOMEM : errno)); /* fits */
-        free(host);
-        return NULL;
+    if (host == NULL) {
+        give_up(slot, place == &slot->next, pool->last_host_id,
+                "could not be started: the worker is out of memory");
+        return;
     }
     host->id = pool->last_host_id;
     host->node = slot->node;
     host->slot = slot->index;
-    host->started_ms = opb_clock_ms();
+    host->control_fd = -1;
+    host->exec_fd = -1;
     host->stacks_fd = -1;
-    host->next = pool->hosts;
-    pool->hosts = host;
-    opb_scripts_bind(host);
-    return host;
+    *place = host;
+    if (opb_zygote_ask(host) != OPB_OK) {
+        opb_host_spawn(host);
+    }
 }
 
 void
 opb_host_start(struct opb_slot *slot)
 {
-    struct opb_node *node = slot->node;
-    char reason[OPB_REASON_BYTES];
+    const struct opb_node *node = slot->node;
 
-    if (node->state != OPB_NODE_ATTACHED || node->pool->is_stopping || slot->host != NULL) {
-        return;
+    if (node->state == OPB_NODE_ATTACHED && !node->pool->is_stopping &&
+        slot->host == NULL) {
+        start(slot, &slot->host);
     }
-    slot->host = new_host(slot, reason);
-    if (slot->host != NULL) {
-        opb_node_host_started(node, slot->host);
-        return;
-    }
-    count_failure(slot, 0);
-    limit_restarts(slot, 0);
-    opb_node_host_died(node, node->pool->last_host_id, 0, reason);
-    opb_node_slot_free(node, slot); /* starts the next attempt's timer */
 }
 
 void
 opb_host_start_next(struct opb_slot *slot)
 {
-    struct opb_node *node = slot->node;
-    char reason[OPB_REASON_BYTES];
+    const struct opb_node *node = slot->node;
 
-    if (node->state != OPB_NODE_ATTACHED || node->pool->is_stopping || slot->next != NULL) {
-        return;
+    if (node->state == OPB_NODE_ATTACHED && !node->pool->is_stopping &&
+        slot->next == NULL) {
+        start(slot, &slot->next);
     }
-    slot->next = new_host(slot, reason);
-    if (slot->next != NULL) {
-        opb_node_next_started(node, slot->next->id, slot->next->pid);
-        return;
-    }
-    opb_node_next_started(node, node->pool->last_host_id, 0);
-    opb_node_host_died(node, node->pool->last_host_id, 0, reason);
 }
 
 static uint32_t
@@ -275,6 +324,10 @@ opb_host_switch(struct opb_slot *slot, uint32_t id)
 {
     struct opb_host *next = slot->next != NULL && slot->next->id == id ? slot->next : NULL;
 
+    if (slot->host != NULL && !slot->host->is_born) {
+        opb_zygote_cancel(slot->host); /* nobody has been told of it */
+        slot->host = NULL;
+    }
     if (slot->host != NULL && slot->host != next &&
         count_hosts(slot->node) >= OPB_MAX_NODE_HOSTS) {
         opb_host_replace(slot->host, "was killed, since its node keeps too many");
@@ -361,7 +414,9 @@ opb_host_died(struct opb_host *host, int wait_status)
     opb_stacks_end(host);
     describe_death(host, wait_status, reason, sizeof(reason));
     (void)close(host->control_fd);
-    (void)close(host->exec_fd);
+    if (host->exec_fd >= 0) {
+        (void)close(host->exec_fd);
+    }
     host->control_fd = -1;
     host->exec_fd = -1;
     for (struct opb_host **at = &pool->hosts; *at != NULL; at = &(*at)->next) {

@@ -68,6 +68,7 @@ opb_node_forget(struct opb_node *node)
     if (!pool->is_managed) {
         opb_pool_say(pool, node, OPB_LOG_INFO, "detached; nothing of it is left");
     }
+    opb_zygote_free(node);
     uv_close((uv_handle_t *)&node->detach_timer, on_detach_timer_closed);
     for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
         uv_close((uv_handle_t *)&node->slots[i].timer, on_slot_timer_closed);
@@ -122,6 +123,7 @@ stop_respawning(struct opb_node *node)
     for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
         (void)uv_timer_stop(&node->slots[i].timer); /* always 0 */
     }
+    opb_zygote_end(node);
 }
 
 static void
@@ -450,6 +452,7 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     const uint8_t *secret;
     char why[1024];
     size_t secret_bytes = 0;
+    struct opb_preload preload;
     struct opb_node *node;
 
     opb_frame_params(frame, &reader);
@@ -460,7 +463,9 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     secret = opb_read_bytes(&reader, &secret_bytes);
     (void)opb_read_uint(&reader,
                         INT32_MAX); /* Orthanc's process id: the socket says it too */
+    opb_preload_read(&preload, &reader);
     if (opb_reader_finish(&reader) != OPB_OK) {
+        opb_preload_free(&preload);
         return OPB_BAD_FRAME;
     }
     if (!may_attach(connection, name, secret, secret_bytes, why, sizeof(why))) {
@@ -468,17 +473,20 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
             opb_pool_say(pool, NULL, OPB_LOG_WARNING, "refused %s (process %d): %s", name,
                          (int)connection->peer.pid, why);
         }
+        opb_preload_free(&preload);
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME, why);
         return OPB_OK;
     }
     node = node_new(pool, name, secret);
     if (node == NULL) {
+        opb_preload_free(&preload);
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME,
                      "the worker is out of memory");
         return OPB_OK;
     }
     node->script = connection->script;
     connection->script = NULL;
+    opb_zygote_new(node, &preload);
     node->connection = connection;
     opb_connection_settle(connection, node);
     opb_message_begin_response(pool->message, opb_frame_msgid(frame));

@@ -26,6 +26,8 @@ static const char usage_end[] =
     "  --check                look at configuration and programs only; exit code 0: fine\n"
     "  --managed-fd N         socket to the Orthanc that started this program: it ends\n"
     "                         with it (used by the plugin)\n"
+    "  --without-zygotes      start each host with a Python of its own, without "
+    "preloading\n"
     "  --version              show version and protocol version\n"
     "  --help                 show this text\n"
     "\n"
@@ -36,6 +38,7 @@ enum option_code {
     OPTION_CHECK,
     OPTION_MANAGED_FD,
     OPTION_HANDSHAKE_TIMEOUT_MS,
+    OPTION_WITHOUT_ZYGOTES,
     OPTION_VERSION,
     OPTION_HELP,
     OPTION_FIRST_KEY /* and one for each */
@@ -46,6 +49,7 @@ static const struct option own_options[] = {
     {"check", no_argument, NULL, OPTION_CHECK},
     {"managed-fd", required_argument, NULL, OPTION_MANAGED_FD},
     {"handshake-timeout-ms", required_argument, NULL, OPTION_HANDSHAKE_TIMEOUT_MS},
+    {"without-zygotes", no_argument, NULL, OPTION_WITHOUT_ZYGOTES},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, OPTION_HELP}};
 #define OWN_COUNT (sizeof(own_options) / sizeof(own_options[0]))
@@ -109,6 +113,9 @@ take_own(struct opb_pool_options *options, int code, const char *text)
                 options, "--handshake-timeout-ms wants a number, not ", text);
         }
         options->handshake_timeout_ms = (uint32_t)number;
+        return -1;
+    case OPTION_WITHOUT_ZYGOTES:
+        options->without_zygotes = true;
         return -1;
     case OPTION_VERSION:
         (void)printf("orthanc-python-worker %s, protocol version %d\n", OPB_BUILD_VERSION,

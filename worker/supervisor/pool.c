@@ -175,6 +175,9 @@ opb_pool_stop(struct opb_pool *pool)
     pool->is_draining = false;
     pool->stop_until_ms = opb_deadline_ms(STOP_MS);
     watch_listener(pool);
+    for (struct opb_node *node = pool->nodes; node != NULL; node = node->next) {
+        opb_zygote_end(node);
+    }
     for (struct opb_host *host = pool->hosts; host != NULL; host = host->next) {
         opb_host_kill(host, SIGKILL);
     }
@@ -400,6 +403,8 @@ free_hosts(struct opb_host *host)
 
         if (host->control_fd >= 0) {
             (void)close(host->control_fd);
+        }
+        if (host->exec_fd >= 0) {
             (void)close(host->exec_fd);
         }
         if (host->stacks_fd >= 0) {

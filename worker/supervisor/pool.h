@@ -44,16 +44,21 @@
 #define OPB_MAX_WAITING_BYTES     1048576u
 #define OPB_HANDSHAKE_TIMEOUT_MS  5000u
 /* A host that lived this long was healthy: its successor starts at once. */
-#define OPB_HEALTHY_MS       10000u
-#define OPB_BACKOFF_FIRST_MS 100u
-#define OPB_BACKOFF_LAST_MS  5000u
-#define OPB_MAX_RESTARTS     100u
-#define OPB_SLOW_MS          30000u /* between starts, when too many have died */
-#define OPB_TERMINATE_MS     2000u  /* between SIGTERM and SIGKILL, and after SIGKILL */
-#define OPB_SWEEP_MS         10u    /* between two looks for orphans, and for stacks */
-#define OPB_STACKS_MS        2000u  /* for a host to tell its Python stacks */
-#define OPB_MAX_GRACE_MS     3600000u
-#define OPB_REASON_BYTES     256u
+#define OPB_HEALTHY_MS            10000u
+#define OPB_BACKOFF_FIRST_MS      100u
+#define OPB_BACKOFF_LAST_MS       5000u
+#define OPB_MAX_RESTARTS          100u
+#define OPB_SLOW_MS               30000u /* between starts, when too many have died */
+#define OPB_TERMINATE_MS          2000u /* between SIGTERM and SIGKILL, and after SIGKILL */
+#define OPB_SWEEP_MS              10u   /* between two looks for orphans, and for stacks */
+#define OPB_STACKS_MS             2000u /* for a host to tell its Python stacks */
+#define OPB_MAX_GRACE_MS          3600000u
+#define OPB_REASON_BYTES          256u
+#define OPB_MAX_PRELOADED         64u /* modules of a zygote */
+#define OPB_MAX_MODULE_NAME_BYTES 255u
+#define OPB_ZYGOTE_START_MS       30000u /* for a zygote to import its modules */
+#define OPB_ZYGOTE_FORK_MS        5000u  /* to fork a host */
+#define OPB_ZYGOTE_STEADY_MS      1000u  /* one that lived this long is followed at once */
 
 struct opb_pool_options {
     const char *socket_path;
@@ -64,6 +69,7 @@ struct opb_pool_options {
     uint32_t handshake_timeout_ms;
     bool is_check; /* nothing is to be run */
     struct opb_pool_config config;
+    bool without_zygotes; /* every host is a process with a Python of its own */
 };
 
 struct opb_pool;
@@ -108,15 +114,26 @@ struct opb_host {
     struct opb_node *node; /* lent; outlives it */
     uint32_t slot;
     uint32_t id;
-    pid_t pid; /* also its session and process group */
+    pid_t pid;    /* also its session and process group; 0: not known yet */
+    bool is_born; /* is in pool->hosts, or was; else a zygote is making it */
     int control_fd;
-    int exec_fd; /* the child's errno, if it could not run the program */
+    int exec_fd; /* the child's errno, if it could not run the program; -1: of a zygote */
     uint64_t started_ms;
     uint64_t sweep_until_ms;
     char reason[OPB_REASON_BYTES]; /* why we killed it; "" if we did not */
     int stacks_fd;                 /* where it writes its Python stacks; -1: not asked */
     uint64_t stacks_until_ms;
 };
+
+/* What a node wants its zygote to be. */
+struct opb_preload {
+    char **arguments; /* of its program; ends with NULL */
+    uint32_t count;
+    uint32_t module_count;
+    bool is_strict; /* without its modules no host may run: the node is starting */
+};
+
+struct opb_zygote; /* zygote.c */
 
 enum opb_node_state {
     OPB_NODE_ATTACHED,
@@ -153,6 +170,7 @@ struct opb_node {
     int detach_step;
     uv_timer_t detach_timer;
     uint32_t open_handles;
+    struct opb_zygote *zygote; /* NULL: its hosts get a Python of their own */
     struct opb_slot slots[OPB_NODE_SLOTS];
 };
 
@@ -287,6 +305,44 @@ struct opb_host *opb_host_find_pid(struct opb_pool *pool, pid_t pid);
 struct opb_host *opb_host_find(const struct opb_node *node, uint32_t id);
 /* The process has been reaped: tells the node and begins to look for orphans. */
 void opb_host_died(struct opb_host *host, int wait_status);
+
+/* For zygote.c, about a host that opb_zygote_ask() took: it has been born, as child of the
+ * supervisor; or it is started without the zygote; or it cannot be (reason says why), and
+ * is freed. */
+void opb_host_born(struct opb_host *host);
+void opb_host_spawn(struct opb_host *host);
+void opb_host_unborn(struct opb_host *host, const char *reason);
+/* A process that runs a program with a control socket as its descriptor 3. */
+struct opb_spawned {
+    pid_t pid;
+    int control_fd;
+    int exec_fd; /* its errno, if it could not run the program */
+};
+/* False: errno says why. Gives *out. */
+bool opb_spawn(const char *program, char *const *arguments, struct opb_spawned *out);
+
+/* preload.c. Reads the last parameter of ATTACH, which older nodes leave out; a failure is
+ * the reader's. Gives *out in any case; end it with opb_preload_free(). */
+void opb_preload_read(struct opb_preload *out, struct opb_reader *reader);
+void opb_preload_free(struct opb_preload *preload);
+
+/* zygote.c. Gives the node a zygote, as far as there is memory. Takes *preload. */
+void opb_zygote_new(struct opb_node *node, struct opb_preload *preload);
+/* Has the zygote fork a host, which is in no list and has no process yet. Takes it. If it
+ * is not OPB_OK, the host is to be started without, and the log says why. */
+OPB_MUST_CHECK enum opb_status opb_zygote_ask(struct opb_host *host);
+/* The host that is about to be born is no longer wanted. Takes it. */
+void opb_zygote_cancel(struct opb_host *host);
+/* The node starts no more hosts: ends the zygote, and those that are about to be born. */
+void opb_zygote_end(struct opb_node *node);
+void opb_zygote_free(struct opb_node *node); /* the same, and forgets it */
+/* A child that is none of the hosts has died, and is not reaped yet: takes what zygotes
+ * have said of it. */
+void opb_zygote_child_died(struct opb_pool *pool, pid_t pid);
+/* That process is a zygote, which is no orphan. */
+bool opb_zygote_is(const struct opb_pool *pool, pid_t pid);
+/* A child may appear that is a host, and not known yet. */
+bool opb_zygote_is_busy(const struct opb_pool *pool);
 
 /* stacks.c. As opb_host_replace(), after its Python stacks went to the node's log. */
 void opb_stacks_ask(struct opb_host *host, const char *reason);

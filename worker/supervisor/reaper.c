@@ -84,7 +84,7 @@ is_orphan_of(const struct opb_pool *pool, const struct opb_host *host,
     if (is_session_of_a_host(pool, process->session)) {
         return false;
     }
-    return pool->hosts == NULL;
+    return pool->hosts == NULL && !opb_zygote_is_busy(pool);
 }
 
 /* SIGKILL to our children that the host has left behind (NULL: any). Returns how many
@@ -110,7 +110,7 @@ kill_orphans_of(struct opb_pool *pool, const struct opb_host *host)
         if (pid <= 0 || !read_process(entry->d_name, &process) || process.parent != self ||
             process.state == 'Z' || process.state == 'X' ||
             opb_host_find_pid(pool, (pid_t)pid) != NULL ||
-            !is_orphan_of(pool, host, &process)) {
+            opb_zygote_is(pool, (pid_t)pid) || !is_orphan_of(pool, host, &process)) {
             continue;
         }
         (void)kill((pid_t)pid,
@@ -204,6 +204,10 @@ opb_reap(struct opb_pool *pool)
             return; /* no child, or none that is dead */
         }
         host = opb_host_find_pid(pool, info.si_pid);
+        if (host == NULL) {
+            opb_zygote_child_died(pool, info.si_pid);
+            host = opb_host_find_pid(pool, info.si_pid);
+        }
         if (host != NULL) {
             opb_host_kill(host, SIGKILL); /* its group, while its id cannot be another's */
         }
