@@ -20,7 +20,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_SHOWN_BYTES 200u
+#define MAX_SHOWN_BYTES  200u
+#define MAX_MODULES      64u /* of Python.Preload */
+#define MAX_MODULE_BYTES 255u
 
 enum key_type {
     KEY_TEXT,    /* not empty */
@@ -33,6 +35,7 @@ enum key_type {
     KEY_OPEN,    /* Python.FailOpen: names of filters */
     KEY_NUMBER,  /* a whole one */
     KEY_SWITCH,  /* true or false: on unless it is false */
+    KEY_MODULES, /* Python.Preload: names of modules */
     KEY_WORKERS  /* 1 */
 };
 
@@ -67,6 +70,7 @@ static const struct key section_keys[] = {
     {"MaxRestarts", KEY_NUMBER, FIELD(max_restarts), 0, 100},
     {"RestartWindow", KEY_SECONDS, FIELD(restart_window_ms), 1, 3600},
     {"StartTimeout", KEY_SECONDS, FIELD(start_timeout_ms), 1, 3600},
+    {"Preload", KEY_MODULES, 0, 0, 0},
     {"AdminPath", KEY_ROUTE, FIELD(admin_path), 0, 0},
     {"ReloadOnChange", KEY_BOOL, FIELD(reload_on_change), 0, 0},
     {"ReloadTimeout", KEY_SECONDS, FIELD(reload_timeout_ms), 1, 3600},
@@ -384,6 +388,60 @@ read_open(const struct reading *reading, const struct key *key, const json_t *va
                             "\"CStoreFilter\": other callbacks have nothing to let in");
 }
 
+/* Identifiers with dots between them. Python has the last word on letters beyond ASCII. */
+static bool
+is_module(const char *text)
+{
+    bool is_first = true;
+
+    for (const char *c = text; *c != '\0'; c++) {
+        bool is_letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                         *c == '_' || (unsigned char)*c >= 0x80;
+
+        if (!is_letter && (is_first || (*c != '.' && (*c < '0' || *c > '9')))) {
+            return false;
+        }
+        is_first = *c == '.';
+    }
+    return !is_first && strlen(text) <= MAX_MODULE_BYTES;
+}
+
+static enum opb_status
+read_modules(const struct reading *reading, const struct key *key, const json_t *value)
+{
+    struct opb_config *config = reading->config;
+    size_t index;
+    json_t *each;
+
+    if (!json_is_array(value) || json_array_size(value) > MAX_MODULES) {
+        return refuse(reading, key, value, "an array of at most 64 names of modules");
+    }
+    config->preload = calloc(json_array_size(value) + 1, sizeof(*config->preload));
+    if (config->preload == NULL) {
+        return OPB_NO_MEMORY;
+    }
+    json_array_foreach(value, index, each)
+    {
+        const char *name = json_string_value(each);
+
+        if (name == NULL || strlen(name) != json_string_length(each) || !is_module(name)) {
+            return refuse(reading, key, value,
+                          "an array of names of modules, such as \"numpy\" or "
+                          "\"concurrent.futures\"");
+        }
+        if (strcmp(name, "orthanc") == 0) {
+            return refuse(reading, key, value,
+                          "without \"orthanc\", which hosts have anyway");
+        }
+        config->preload[config->preload_count] = strdup(name);
+        if (config->preload[config->preload_count] == NULL) {
+            return OPB_NO_MEMORY;
+        }
+        config->preload_count++;
+    }
+    return OPB_OK;
+}
+
 static enum opb_status
 read_value(const struct reading *reading, const struct key *key, json_t *value)
 {
@@ -415,6 +473,8 @@ read_value(const struct reading *reading, const struct key *key, json_t *value)
         return read_calls(reading, key, value);
     case KEY_OPEN:
         return read_open(reading, key, value);
+    case KEY_MODULES:
+        return read_modules(reading, key, value);
     case KEY_WORKERS:
         if (!json_is_integer(value) || json_integer_value(value) < 1) {
             return refuse(reading, key, value, "the number 1");
@@ -652,5 +712,9 @@ opb_config_free(struct opb_config *config)
     free(config->pool_user);
     free(config->node_name);
     free(config->admin_path);
+    for (uint32_t i = 0; i < config->preload_count; i++) {
+        free(config->preload[i]);
+    }
+    free(config->preload);
     free(config);
 }

@@ -48,6 +48,8 @@ struct opb_config {
     bool reload_on_change;       /* Python.ReloadOnChange */
     uint32_t stopped_timeout_ms; /* Python.StoppedTimeout (seconds, 45): the events until
                                     ORTHANC_STOPPED */
+    char **preload;              /* Python.Preload: names of modules */
+    uint32_t preload_count;
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

@@ -417,9 +417,25 @@ describe(struct opb_control *control, const struct opb_config *config, uint64_t 
     return opb_lane_send(control->lane, control->message, deadline_ms);
 }
 
+/* What the zygote of this node is to be. */
+static void
+pack_preload(struct opb_message *message, const struct opb_config *config, bool is_starting)
+{
+    opb_pack_map(message, 3);
+    opb_pack_cstr(message, "verbose");
+    opb_pack_bool(message, config->verbose);
+    opb_pack_cstr(message, "starting");
+    opb_pack_bool(message, is_starting);
+    opb_pack_cstr(message, "preload");
+    opb_pack_array(message, config->preload_count);
+    for (uint32_t i = 0; i < config->preload_count; i++) {
+        opb_pack_cstr(message, config->preload[i]);
+    }
+}
+
 static enum opb_status
 attach(struct opb_control *control, struct opb_node *node, const char *node_socket,
-       uint64_t deadline_ms, char *message, size_t capacity)
+       bool is_starting, uint64_t deadline_ms, char *message, size_t capacity)
 {
     struct opb_frame *response;
     enum opb_status status;
@@ -428,12 +444,13 @@ attach(struct opb_control *control, struct opb_node *node, const char *node_sock
     if (status != OPB_OK) {
         return status;
     }
-    opb_message_begin_request(control->message, OPB_CONTROL_ATTACH, 5);
+    opb_message_begin_request(control->message, OPB_CONTROL_ATTACH, 6);
     opb_pack_cstr(control->message, node->name);
     opb_pack_cstr(control->message, node->context->orthancVersion);
     opb_pack_cstr(control->message, node_socket);
     opb_pack_bytes(control->message, node->secret, sizeof(node->secret));
     opb_pack_uint(control->message, (uint64_t)getpid());
+    pack_preload(control->message, node->config, is_starting);
     status = opb_exchange(control->lane, control->message, serve_frame, control,
                           deadline_ms, &response);
     if (status == OPB_OK) {
@@ -456,8 +473,8 @@ limit_restarts(struct opb_control *control, const struct opb_config *config,
 
 enum opb_status
 opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
-                 const struct opb_control_news *news, uint64_t deadline_ms, char *message,
-                 size_t capacity)
+                 bool is_starting, const struct opb_control_news *news,
+                 uint64_t deadline_ms, char *message, size_t capacity)
 {
     struct opb_control *control;
     enum opb_status status = OPB_NO_MEMORY;
@@ -479,7 +496,8 @@ opb_control_open(struct opb_control **out, struct opb_node *node, const char *no
     }
     status = shake_hands(control, deadline_ms);
     if (status == OPB_OK) {
-        status = attach(control, node, node_socket, deadline_ms, message, capacity);
+        status =
+            attach(control, node, node_socket, is_starting, deadline_ms, message, capacity);
     }
     if (status == OPB_OK) {
         status = limit_restarts(control, node->config, deadline_ms);

@@ -33,12 +33,13 @@ struct opb_control_news {
 };
 
 /* Connects and attaches: node->name is what to be called, and then what the pool calls the
- * node. Lends news, for the life of the connection. Gives *out. On failure message holds
- * one sentence for the log. OPB_GONE: nobody listens there, or he has left. */
+ * node. is_starting: there is to be no host without Python.Preload. Lends news, for the
+ * life of the connection. Gives *out. On failure message holds one sentence for the log.
+ * OPB_GONE: nobody listens there, or he has left. */
 OPB_MUST_CHECK enum opb_status
 opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
-                 const struct opb_control_news *news, uint64_t deadline_ms, char *message,
-                 size_t capacity);
+                 bool is_starting, const struct opb_control_news *news,
+                 uint64_t deadline_ms, char *message, size_t capacity);
 void opb_control_close(struct opb_control *control); /* NULL is fine */
 
 int opb_control_fd(const struct opb_control *control); /* for poll */

@@ -94,16 +94,16 @@ make_directory(struct opb_pool *pool, char *message, size_t capacity)
  * listener.
  */
 static enum opb_status
-open_control(struct opb_pool *pool, int cancel_fd, uint64_t deadline_ms, char *message,
-             size_t capacity)
+open_control(struct opb_pool *pool, bool is_starting, int cancel_fd, uint64_t deadline_ms,
+             char *message, size_t capacity)
 {
     const struct opb_config *config = pool->node->config;
     uint64_t wait_ms = WAIT_FIRST_MS;
 
     for (;;) {
         enum opb_status status = opb_control_open(
-            &pool->control, pool->node, opb_runtime_dir_node_socket(pool->dir), &pool->news,
-            deadline_ms, message, capacity);
+            &pool->control, pool->node, opb_runtime_dir_node_socket(pool->dir), is_starting,
+            &pool->news, deadline_ms, message, capacity);
         size_t used = strlen(message);
 
         if (status != OPB_GONE || config->pool == NULL || cancel_fd >= 0) {
@@ -132,7 +132,11 @@ opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capa
     const struct opb_config *config = pool->node->config;
     uint64_t deadline_ms = opb_deadline_ms(config->start_timeout_ms);
     enum opb_status status;
+    bool is_starting;
 
+    pthread_mutex_lock(&pool->lock);
+    is_starting = pool->is_starting;
+    pthread_mutex_unlock(&pool->lock);
     status = make_directory(pool, message, capacity);
     if (status == OPB_OK) {
         status = choose_pool_socket(pool, message, capacity);
@@ -145,7 +149,7 @@ opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capa
                                   cancel_fd, deadline_ms, message, capacity);
     }
     if (status == OPB_OK) {
-        status = open_control(pool, cancel_fd, deadline_ms, message, capacity);
+        status = open_control(pool, is_starting, cancel_fd, deadline_ms, message, capacity);
     }
     if (status != OPB_OK) {
         opb_pool_abandon(pool, NULL, 0);

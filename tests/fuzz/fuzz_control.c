@@ -137,8 +137,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     memcpy(said + bytes, data + 1, size - 1);
     fuzz_peer_says(said, bytes + size - 1);
-    if (opb_control_open(&control, node, "/nowhere", &news, opb_deadline_ms(5000), message,
-                         sizeof(message)) != OPB_OK) {
+    if (opb_control_open(&control, node, "/nowhere", true, &news, opb_deadline_ms(5000),
+                         message, sizeof(message)) != OPB_OK) {
         if (message[0] == '\0' || control != NULL) {
             abort();
         }

@@ -191,6 +191,50 @@ max_restarts_is_a_whole_number(void **state)
 }
 
 static void
+preload_names_modules(void **state)
+{
+    struct opb_config *config =
+        parse("{\"Python\": {\"Preload\": [\"numpy\", \"concurrent.futures\", \"_x9\", "
+              "\"größe\"]}}");
+
+    (void)state;
+    assert_int_equal(config->preload_count, 4);
+    assert_string_equal(config->preload[0], "numpy");
+    assert_string_equal(config->preload[1], "concurrent.futures");
+    assert_string_equal(config->preload[2], "_x9");
+    assert_string_equal(config->preload[3], "größe");
+    opb_config_free(config);
+}
+
+static void
+preload_refuses_what_is_no_name_of_a_module(void **state)
+{
+    static const char *const wrong[] = {"\"\"",          "\".a\"",  "\"a.\"",  "\"a..b\"",
+                                        "\"9a\"",        "\"a-b\"", "\"a b\"", "12",
+                                        "\"a\\u0000b\"", "null"};
+    char json[128];
+    char expected[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        (void)snprintf(json, sizeof(json), "{\"Python\": {\"Preload\": [%s]}}", wrong[i]);
+        (void)snprintf(expected, sizeof(expected),
+                       "The configuration option \"Python.Preload\" is [%s], and must be "
+                       "an array of names of modules, such as \"numpy\" or "
+                       "\"concurrent.futures\"",
+                       wrong[i]);
+        assert_refused(json, expected);
+    }
+    assert_refused("{\"Python\": {\"Preload\": \"numpy\"}}",
+                   "The configuration option \"Python.Preload\" is \"numpy\", and must be "
+                   "an array of at most 64 names of modules");
+    assert_refused("{\"Python\": {\"Preload\": [\"json\", \"orthanc\"]}}",
+                   "The configuration option \"Python.Preload\" is "
+                   "[\"json\",\"orthanc\"], and must be without \"orthanc\", which hosts "
+                   "have anyway");
+}
+
+static void
 fail_open_names_filters(void **state)
 {
     struct opb_config *config =
@@ -410,6 +454,8 @@ main(void)
         OPB_TEST(a_wrong_type_names_key_value_and_what_is_allowed),
         OPB_TEST(a_path_of_routes_is_refused_if_it_is_none),
         OPB_TEST(several_workers_are_refused_for_now),
+        OPB_TEST(preload_names_modules),
+        OPB_TEST(preload_refuses_what_is_no_name_of_a_module),
         OPB_TEST(an_unknown_key_names_the_nearest_known_one),
         OPB_TEST(long_values_and_messages_are_cut),
         OPB_TEST(what_is_not_json_is_refused),
