@@ -25,7 +25,7 @@ def _free_port():
 class Server:
     """A real Orthanc with one plugin and the benchmark's script."""
 
-    def __init__(self, label, plugin, directory, script):
+    def __init__(self, label, plugin, directory, script, python=None):
         self.label = label
         self.directory = Path(directory)
         self.directory.mkdir(parents=True)
@@ -44,6 +44,8 @@ class Server:
             "Plugins": [str(plugin)],
             "PythonScript": str(script),
         }
+        if python is not None:
+            configuration["Python"] = python
         self.configuration = self.directory / "orthanc.json"
         self.configuration.write_text(json.dumps(configuration))
         self.process = None
