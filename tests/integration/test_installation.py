@@ -2,12 +2,13 @@
 """What `cmake --install` leaves, and that it works where it is."""
 
 import os
+import pathlib
 import re
 import subprocess
 
 import pytest
 
-from server import BUILD, PID_ROUTE
+from server import BUILD, PID_ROUTE, REPOSITORY
 
 pytestmark = pytest.mark.ours
 
@@ -15,10 +16,15 @@ PLUGIN = 'share/orthanc/plugins/libOrthancPythonBridge.so'
 WORKER = 'bin/orthanc-python-worker'
 HOST = 'libexec/orthanc-python-bridge/orthanc-python-host'
 FILES = [
-    WORKER, r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/__init__\.pyi',
+    'bin/orthanc-python', WORKER, r'etc/orthanc-python/pool\.json',
+    r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/__init__\.pyi',
     r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/py\.typed',
+    r'lib/systemd/system/orthanc-python-worker\.service', r'lib/systemd/system/orthanc-python-worker\.socket',
+    r'lib/systemd/system/orthanc-python-worker@\.service', r'lib/sysusers\.d/orthanc-python\.conf',
+    r'lib/tmpfiles\.d/orthanc-python\.conf',
     r'libexec/orthanc-python-bridge/module/orthanc\.cpython-\d+-.*\.so', HOST,
-    r'share/doc/orthanc-python-bridge/api-reference\.md', PLUGIN]
+    *[r'share/doc/orthanc-python-bridge/%s\.md' % name for name in sorted(
+        ['api-reference'] + [path.stem for path in pathlib.Path(REPOSITORY, 'docs').glob('*.md')])], PLUGIN]
 
 SCRIPT = r'''
 import json, multiprocessing
