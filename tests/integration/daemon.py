@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 
 import wire
-from server import BUILD, PATIENCE, children, descendants, is_alive, ours_worker, wait_until
+from server import BUILD, children, descendants, is_alive, is_zygote, ours_worker, PATIENCE, wait_until
 
 
 def copy_programs(directory):
@@ -98,7 +98,8 @@ class Daemon:
         return wire.Connection.to(self.socket, 30 * PATIENCE)
 
     def hosts(self):
-        found = [pid for pid, (_, state) in children(self.process.pid).items() if state != 'Z']
+        found = [pid for pid, (_, state) in children(self.process.pid).items()
+                 if state != 'Z' and not is_zygote(pid)]
         self.hosts_seen.update(found)
         return found
 

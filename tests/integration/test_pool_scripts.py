@@ -88,6 +88,14 @@ def test_a_script_outside_is_refused_when_orthanc_starts(orthanc, place, how):
     assert pool.hosts() == []
 
 
+def test_modules_before_the_script_are_refused(orthanc, place):
+    pool = place.pool(place.allowed)
+    server = orthanc.make(script_path=os.path.join(place.allowed, 'script.py'),
+                          python={'Pool': pool.socket, 'Preload': ['wave']})
+    assert server.expect_refusal() == 255
+    assert 'no other modules before them: leave "Python.Preload" out' in server.log()
+
+
 def test_a_link_that_is_pointed_elsewhere_is_followed_if_that_is_allowed(orthanc, place):
     """As administrators switch releases. If not, the reload fails and says why."""
     link = place.path('current')

@@ -170,7 +170,7 @@ def test_readiness_status_and_end_are_told(daemon, listener, orthanc):
     listener.wait_for('READY=1')
     assert listener.wait_for('STATUS=') == 'STATUS=0 Orthanc servers, 0 hosts'
     server = orthanc(script=SCRIPT, python={'Pool': pool.socket})
-    assert listener.wait_for('STATUS=1 ') == 'STATUS=1 Orthanc server, 1 host'
+    assert listener.wait_for('STATUS=1 Orthanc server, 1') == 'STATUS=1 Orthanc server, 1 host'
     assert server.stop() == 0
     listener.wait_for('STATUS=0 Orthanc servers, 0 hosts')
     assert pool.terminate() == 0

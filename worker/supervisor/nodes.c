@@ -443,6 +443,21 @@ serve_describe(struct opb_connection *connection, struct opb_frame *frame)
     return connection->script != NULL ? OPB_OK : OPB_NO_MEMORY;
 }
 
+/* Modules are imported before the host is bound to a script. */
+static bool
+may_preload(const struct opb_pool *pool, const struct opb_preload *preload, char *why,
+            size_t capacity)
+{
+    if (preload->module_count == 0 || !opb_scripts_are_bound(pool)) {
+        return true;
+    }
+    (void)snprintf(
+        why, capacity,
+        "\"Scripts\" in the worker's configuration allows some scripts only, and "
+        "no other modules before them: leave \"Python.Preload\" out"); /* fits */
+    return false;
+}
+
 static enum opb_status
 serve_attach(struct opb_connection *connection, struct opb_frame *frame)
 {
@@ -468,7 +483,8 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
         opb_preload_free(&preload);
         return OPB_BAD_FRAME;
     }
-    if (!may_attach(connection, name, secret, secret_bytes, why, sizeof(why))) {
+    if (!may_attach(connection, name, secret, secret_bytes, why, sizeof(why)) ||
+        !may_preload(pool, &preload, why, sizeof(why))) {
         if (!pool->is_managed) {
             opb_pool_say(pool, NULL, OPB_LOG_WARNING, "refused %s (process %d): %s", name,
                          (int)connection->peer.pid, why);
