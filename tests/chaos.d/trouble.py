@@ -9,7 +9,7 @@ import signal
 import threading
 
 import sanitizer
-from server import children, command_line, supervisor_of
+from server import children, command_line, supervisor_of, zygotes_of
 
 
 def hosts_of(supervisor):
@@ -36,6 +36,7 @@ class Trouble(threading.Thread):
             (1, 'host terminated', lambda: self.to_host(signal.SIGTERM)),
             (2, 'host stopped for a while', self.stop_host),
             (4, 'script reloaded', lambda: self.to_supervisor(signal.SIGHUP)),
+            (1, 'zygote killed', self.kill_zygote),
             (1, 'worker killed', lambda: self.to_supervisor(signal.SIGKILL)),
             (1, 'worker and host killed', self.kill_both),
             (1, 'worker stopped for a while', self.stop_supervisor),
@@ -67,6 +68,11 @@ class Trouble(threading.Thread):
 
     def to_supervisor(self, number):
         return self.send(self.supervisor(), number)
+
+    def kill_zygote(self):
+        supervisor = self.supervisor()
+        zygotes = zygotes_of(supervisor) if supervisor else []
+        return bool(zygotes) and self.send(zygotes[0], signal.SIGKILL)
 
     def kill_both(self):
         supervisor, host = self.supervisor(), self.host()

@@ -6,7 +6,7 @@ import re
 
 import dicom
 import sanitizer
-from server import command_line, descendants, wait_until
+from server import command_line, descendants, is_zygote, wait_until, zygotes_of
 from trouble import hosts_of
 
 
@@ -105,10 +105,11 @@ def settled(server, before):
     supervisor = server.supervisor()
 
     def living(): # a zombie here is a child that the script does not wait for
-        return [pid for pid, (_, state) in descendants(server.pid).items() if state != 'Z']
+        return [pid for pid, (_, state) in descendants(server.pid).items() if state != 'Z' and not is_zygote(pid)]
 
     try:
-        wait_until(lambda: len(hosts_of(supervisor)) == 1 and len(living()) == 2, 10, 'processes')
+        wait_until(lambda: len(hosts_of(supervisor)) == 1 and len(living()) == 2
+                   and len(zygotes_of(supervisor)) <= 1, 10, 'processes')
     except AssertionError:
         problems.append('processes left: %s' % {pid: command_line(pid) for pid in living()})
     return problems
