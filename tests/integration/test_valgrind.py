@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The worker under valgrind, from its start through calls and a reload to the stop of Orthanc.
+"""The worker under valgrind, from its start through calls and a reload to the stop of Orthanc. Without
+zygotes: what one forks would share its report.
 
 The supervisor frees all that it allocated. A host ends without giving back what lives as long
 as the process: it must lose nothing, and access nothing that is not its own.
@@ -22,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 WORKER = r'''#!/bin/sh
 exec valgrind --trace-children=yes --trace-children-skip='*/bin/python*' --child-silent-after-fork=yes \
     --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --num-callers=30 \
-    --suppressions='%(here)s/valgrind.supp' --log-file='%(directory)s/valgrind.%%p' '%(worker)s' "$@"
+    --suppressions='%(here)s/valgrind.supp' --log-file='%(directory)s/valgrind.%%p' '%(worker)s' "$@" --without-zygotes
 '''
 SCRIPT = r'''
 import os, subprocess, sys, threading
