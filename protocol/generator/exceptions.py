@@ -60,6 +60,27 @@ CUSTOM: dict[str, Custom] = {
         docstring="Generated from C function OrthancPluginCheckVersion()",
         doc="Whether this server suits the plugin: always 1, since the plugin adapts to it. CheckVersionAdvanced asks for a version.",
     ),
+    # The bridge's own: they exist with every header, as CheckVersion does.
+    "GetWorkerIndex": Custom(
+        "CheckVersion",
+        (),
+        Result("i"),
+        node=False,
+        custom_node=False,
+        custom_host=True,
+        docstring="Which of the hosts of this script this one is, from 0. Not in the in-process plugin",
+        doc="Which of the hosts that run the script this one is: from 0 to GetWorkersCount() - 1. 0 is the primary, which alone gets change events. The in-process plugin does not have it.",
+    ),
+    "GetWorkersCount": Custom(
+        "CheckVersion",
+        (),
+        Result("i"),
+        node=False,
+        custom_node=False,
+        custom_host=True,
+        docstring="How many hosts run this script (Python.Workers). Not in the in-process plugin",
+        doc="How many hosts run the script at the same time (Python.Workers). The in-process plugin does not have it.",
+    ),
     "CreateImage": Custom(
         "CreateImage",
         (_p("format", "e", "PixelFormat"), _p("width", "u"), _p("height", "u")),

@@ -57,6 +57,8 @@ _BY_HAND = {
     ),
     "CreateMemoryBuffer": ("That many zero bytes.", ""),
     "DequeueValue": ("The value, or None if the queue is empty.", _STORE_ERROR),
+    "GetWorkerIndex": ("The number of this host.", ""),
+    "GetWorkersCount": ("The number of hosts.", ""),
     "GetKeyValue": ("The value, or None if there is none.", _STORE_ERROR),
     "GetQueueSize": ("The number of values, reserved ones included.", _STORE_ERROR),
     "LookupDictionary": ("The description of the tag.", "TypeError: The tag is unknown."),

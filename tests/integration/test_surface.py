@@ -16,6 +16,8 @@ COUNTS = {(4, 0): (77, 14, 21), (5, 0): (86, 15, 24), (7, 1): (105, 17, 28)}
 # Contract 10: newer than 7.1, offered all the same.
 EXTENSIONS = {'DicomWebBinaryMode.ARRAY_OF_VALUES'} | {
     'ValueRepresentation.' + name for name in ('OD', 'OL', 'OV', 'SV', 'UC', 'UR', 'UV')}
+# docs/compatibility.md: the bridge's own.
+EXTENSIONS |= {'GetWorkerIndex', 'GetWorkersCount'}
 # Appendix A, marked as custom code.
 CUSTOM = re.compile(r'Register\w+(Callback\d?|StorageArea|Filter)|RegisterStorageArea|'
                     r'CreateImageFromBuffer|LookupDictionary')

@@ -246,8 +246,8 @@ class RealHeader(unittest.TestCase):
     def test_there_is_no_name_that_the_contract_does_not_know(self) -> None:
         newest = max(version_number(s) for s, _, _ in self.expected.values() if s not in "-?")
         for name, (since, _, _) in self.found().items():
-            if name in self.expected:
-                continue
+            if name in self.expected or name in ("GetWorkerIndex", "GetWorkersCount"):
+                continue  # the bridge's own
             with self.subTest(name):
                 self.assertGreater(max(since, self.model.sdk_version), newest, "an extension comes from a newer SDK")
 

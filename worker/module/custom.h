@@ -36,6 +36,8 @@ OPB_CUSTOM_FUNCTION(RegisterStorageCommitmentScpCallback);
 OPB_CUSTOM_FUNCTION(RegisterStorageCommitmentScpCallback2);
 
 /* sdk_custom_py.c */
+OPB_CUSTOM_FUNCTION(GetWorkerIndex);
+OPB_CUSTOM_FUNCTION(GetWorkersCount);
 OPB_CUSTOM_FUNCTION(CreateMemoryBuffer);
 OPB_CUSTOM_FUNCTION(CreateImageFromBuffer);
 OPB_CUSTOM_FUNCTION(LookupDictionary);

@@ -40,6 +40,46 @@ finish(const struct opb_py_function *function, struct opb_frame *response,
     return result;
 }
 
+/* What the node said in Load: no message is needed. As with all functions without
+ * arguments, more than none are ignored. */
+static const struct opb_node_info *
+node_info(const struct opb_py_function *function, PyObject *names)
+{
+    const struct opb_link *link;
+
+    if (opb_sdk_refuse_keywords(function->name, names) < 0) {
+        return NULL;
+    }
+    link = opb_sdk_link();
+    return link != NULL ? opb_link_info(link) : NULL;
+}
+
+#ifdef OPB_PY_HAS_GetWorkerIndex
+OPB_CUSTOM_FUNCTION(GetWorkerIndex)
+{
+    const struct opb_node_info *info =
+        node_info(&opb_py_functions[OPB_PY_GetWorkerIndex], names);
+
+    (void)module;
+    (void)args;
+    (void)count;
+    return info != NULL ? PyLong_FromUnsignedLong(info->worker_index) : NULL;
+}
+#endif
+
+#ifdef OPB_PY_HAS_GetWorkersCount
+OPB_CUSTOM_FUNCTION(GetWorkersCount)
+{
+    const struct opb_node_info *info =
+        node_info(&opb_py_functions[OPB_PY_GetWorkersCount], names);
+
+    (void)module;
+    (void)args;
+    (void)count;
+    return info != NULL ? PyLong_FromUnsignedLong(info->workers_count) : NULL;
+}
+#endif
+
 #ifdef OPB_PY_HAS_CreateMemoryBuffer
 OPB_CUSTOM_FUNCTION(CreateMemoryBuffer)
 {
