@@ -24,6 +24,7 @@
 
 #define DEATH_WAIT_MS    200u /* for the pool to say why a host ended */
 #define TEXT_BYTES       512u
+#define MUTE_MS          5000u /* after that a host that takes no lane is one that hangs */
 #define FAULT_TEXT_BYTES 4096u
 
 /* What a thread is inside of, innermost. */
@@ -353,12 +354,17 @@ run_top_level(void *argument)
 {
     struct job *job = argument;
     uint64_t queue_ms = opb_deadline_ms(job->node->config->queue_timeout_ms);
+    uint64_t mute_ms = opb_deadline_ms(MUTE_MS);
     char text[FAULT_TEXT_BYTES];
     enum opb_status status;
 
     text[0] = '\0';
-    status = opb_lane_acquire(job->node, &job->session, &job->lane,
-                              earlier(queue_ms, job->deadline_ms));
+    status =
+        opb_lane_acquire(job->node, job->io->is_for_primary ? 0 : OPB_ANY_WORKER,
+                         &job->session, &job->lane, earlier(queue_ms, job->deadline_ms));
+    if (status == OPB_OK && opb_clock_ms() >= mute_ms) {
+        give_up_mute(job->node); /* another one has taken the call that it did not */
+    }
     if (status != OPB_OK) {
         job->outcome = status == OPB_NO_MEMORY ? OPB_CALL_FAILED : OPB_CALL_NO_HOST;
         log_outcome(job, opb_status_text(status));

@@ -28,6 +28,8 @@ struct opb_call_io {
      */
     void (*finish)(struct opb_session *session, void *context);
     void *context;
+    /* The primary shall run it, and no other host. */
+    bool is_for_primary;
     /* NULL, or asked before pack, when a host is there. False: there is nothing to call in
      * this host; the outcome is OPB_CALL_FAILED, and nothing is logged. */
     bool (*check)(struct opb_session *session, void *context);

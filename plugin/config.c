@@ -35,8 +35,7 @@ enum key_type {
     KEY_OPEN,    /* Python.FailOpen: names of filters */
     KEY_NUMBER,  /* a whole one */
     KEY_SWITCH,  /* true or false: on unless it is false */
-    KEY_MODULES, /* Python.Preload: names of modules */
-    KEY_WORKERS  /* 1 */
+    KEY_MODULES  /* Python.Preload: names of modules */
 };
 
 struct key {
@@ -60,7 +59,7 @@ static const struct key section_keys[] = {
     {"Strict", KEY_BOOL, FIELD(strict), 0, 0},
     {"FailOpen", KEY_OPEN, 0, 0, 0},
     {"Worker", KEY_TEXT, FIELD(worker), 0, 0},
-    {"Workers", KEY_WORKERS, 0, 0, 0},
+    {"Workers", KEY_NUMBER, FIELD(workers), 1, OPB_MAX_WORKERS},
     {"RuntimeDirectory", KEY_TEXT, FIELD(runtime_dir), 0, 0},
     {"Pool", KEY_TEXT, FIELD(pool), 0, 0},
     {"PoolUser", KEY_TEXT, FIELD(pool_user), 0, 0},
@@ -475,15 +474,6 @@ read_value(const struct reading *reading, const struct key *key, json_t *value)
         return read_open(reading, key, value);
     case KEY_MODULES:
         return read_modules(reading, key, value);
-    case KEY_WORKERS:
-        if (!json_is_integer(value) || json_integer_value(value) < 1) {
-            return refuse(reading, key, value, "the number 1");
-        }
-        if (json_integer_value(value) != 1) {
-            return refuse(reading, key, value,
-                          "1: this version does not yet run a script in several hosts");
-        }
-        return OPB_OK;
     }
     return OPB_REFUSED;
 }
@@ -607,6 +597,7 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     reading.config->start_timeout_ms = 60 * 1000;
     reading.config->stopped_timeout_ms = 45 * 1000;
     reading.config->stop_timeout_ms = 30 * 1000;
+    reading.config->workers = 1;
     reading.config->max_restarts = 10;
     reading.config->shared_memory = true;
     reading.config->restart_window_ms = 60 * 1000;

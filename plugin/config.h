@@ -43,6 +43,7 @@ struct opb_config {
                                     for the next generation */
     uint32_t drain_timeout_ms;   /* Python.DrainTimeout (seconds, 30): what runs in the
                                     generation before */
+    uint32_t workers;            /* Python.Workers (1): hosts of a generation */
     uint32_t max_calls;          /* Python.MaxCalls: of one host; 0: no limit */
     uint32_t max_memory_mb;      /* Python.MaxMemory (MiB): likewise */
     bool reload_on_change;       /* Python.ReloadOnChange */

@@ -109,13 +109,14 @@ serve_died(struct opb_control *control, struct opb_reader *reader)
 
 static void
 serve_started(struct opb_reader *reader, void *context,
-              void (*started)(void *context, uint32_t host, pid_t pid))
+              void (*started)(void *context, uint32_t host, pid_t pid, uint32_t worker))
 {
     uint32_t host = (uint32_t)opb_read_uint(reader, UINT32_MAX);
     pid_t pid = (pid_t)opb_read_uint(reader, INT32_MAX);
+    uint32_t worker = (uint32_t)opb_read_uint(reader, OPB_MAX_WORKERS - 1);
 
     if (opb_reader_finish(reader) == OPB_OK) {
-        started(context, host, pid);
+        started(context, host, pid, worker);
     }
 }
 
@@ -284,10 +285,14 @@ opb_control_start_next(struct opb_control *control, uint64_t deadline_ms)
 }
 
 enum opb_status
-opb_control_switch(struct opb_control *control, uint32_t host, uint64_t deadline_ms)
+opb_control_switch(struct opb_control *control, const uint32_t *hosts, uint32_t count,
+                   uint64_t deadline_ms)
 {
     opb_message_begin_notify(control->message, OPB_CONTROL_SWITCH, 1);
-    opb_pack_uint(control->message, host);
+    opb_pack_array(control->message, count);
+    for (uint32_t i = 0; i < count; i++) {
+        opb_pack_uint(control->message, hosts[i]);
+    }
     return opb_lane_send(control->lane, control->message, deadline_ms);
 }
 
@@ -376,7 +381,7 @@ shake_hands(struct opb_control *control, uint64_t deadline_ms)
     return opb_welcome_receive(control->lane, &peer_version, deadline_ms);
 }
 
-/* Takes the node's name from the response. */
+/* Takes the node's name, and how many hosts it has, from the response. */
 static enum opb_status
 read_attached(struct opb_frame *response, struct opb_node *node, char *message,
               size_t capacity)
@@ -385,6 +390,7 @@ read_attached(struct opb_frame *response, struct opb_node *node, char *message,
     struct opb_reader names;
     const char *text;
     const char *name;
+    uint64_t workers;
 
     if (opb_frame_fault(response, NULL, NULL, &text)) {
         char line[MAX_REFUSAL_BYTES];
@@ -397,12 +403,19 @@ read_attached(struct opb_frame *response, struct opb_node *node, char *message,
     opb_frame_result(response, &reader);
     (void)opb_read_array(&reader, &names); /* finish() below sees what is wrong with it */
     name = opb_read_cstr(&names, false);
+    workers = opb_read_uint(&names, node->config->workers);
     if (opb_reader_finish(&reader) != OPB_OK || opb_reader_finish(&names) != OPB_OK ||
-        name[0] == '\0' || strlen(name) >= sizeof(node->name)) {
+        name[0] == '\0' || strlen(name) >= sizeof(node->name) || workers == 0) {
         return OPB_BAD_FRAME;
+    }
+    if (workers < node->config->workers) {
+        opb_log_warning("The pool gives this server %u hosts, not the %u of the "
+                        "configuration option \"Python.Workers\"",
+                        (unsigned)workers, (unsigned)node->config->workers);
     }
     pthread_mutex_lock(&node->lock);
     strcpy(node->name, name);
+    node->worker_count = (uint32_t)workers;
     pthread_mutex_unlock(&node->lock);
     return OPB_OK;
 }
@@ -444,12 +457,13 @@ attach(struct opb_control *control, struct opb_node *node, const char *node_sock
     if (status != OPB_OK) {
         return status;
     }
-    opb_message_begin_request(control->message, OPB_CONTROL_ATTACH, 6);
+    opb_message_begin_request(control->message, OPB_CONTROL_ATTACH, 7);
     opb_pack_cstr(control->message, node->name);
     opb_pack_cstr(control->message, node->context->orthancVersion);
     opb_pack_cstr(control->message, node_socket);
     opb_pack_bytes(control->message, node->secret, sizeof(node->secret));
     opb_pack_uint(control->message, (uint64_t)getpid());
+    opb_pack_uint(control->message, node->config->workers);
     pack_preload(control->message, node->config, is_starting);
     status = opb_exchange(control->lane, control->message, serve_frame, control,
                           deadline_ms, &response);

@@ -17,13 +17,14 @@ struct opb_control;
 
 /* Called from within the functions below, for what the pool says unasked. */
 struct opb_control_news {
-    void (*host_started)(void *context, uint32_t host, pid_t pid);
+    /* worker: which of the hosts of its generation it is. */
+    void (*host_started)(void *context, uint32_t host, pid_t pid, uint32_t worker);
     /* pid is 0 if it never ran. reason is one line. */
     void (*host_died)(void *context, uint32_t host, pid_t pid, const char *reason);
     /* The next host, beside the one that runs; pid is 0 if it could not be started, and
      * host_died says why. */
-    void (*next_started)(void *context, uint32_t host, pid_t pid);
-    /* The pool has done what opb_control_switch() asked for. */
+    void (*next_started)(void *context, uint32_t host, pid_t pid, uint32_t worker);
+    /* The pool has done what opb_control_switch() asked for; host is the first of those. */
     void (*switched)(void *context, uint32_t host);
     /* Somebody asks for the next generation. */
     void (*reload)(void *context);
@@ -33,9 +34,10 @@ struct opb_control_news {
 };
 
 /* Connects and attaches: node->name is what to be called, and then what the pool calls the
- * node. is_starting: there is to be no host without Python.Preload. Lends news, for the
- * life of the connection. Gives *out. On failure message holds one sentence for the log.
- * OPB_GONE: nobody listens there, or he has left. */
+ * node; node->worker_count is how many hosts it then has. is_starting: there is to be no
+ * host without Python.Preload. Lends news, for the life of the connection. Gives *out. On
+ * failure message holds one sentence for the log. OPB_GONE: nobody listens there, or he has
+ * left. */
 OPB_MUST_CHECK enum opb_status
 opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
                  bool is_starting, const struct opb_control_news *news,
@@ -59,11 +61,13 @@ OPB_MUST_CHECK enum opb_status opb_control_replace_host(struct opb_control *cont
 OPB_MUST_CHECK enum opb_status opb_control_host_hangs(struct opb_control *control,
                                                       uint32_t host, const char *reason,
                                                       uint64_t deadline_ms);
-/* Asks for a host beside the one that runs; for it to take that one's place. */
+/* Asks for a host beside each that runs; for them, in the order of their workers, to take
+ * the others' places. */
 OPB_MUST_CHECK enum opb_status opb_control_start_next(struct opb_control *control,
                                                       uint64_t deadline_ms);
 OPB_MUST_CHECK enum opb_status opb_control_switch(struct opb_control *control,
-                                                  uint32_t host, uint64_t deadline_ms);
+                                                  const uint32_t *hosts, uint32_t count,
+                                                  uint64_t deadline_ms);
 /* Asks for the end of the node's hosts: no new ones, and they have grace_ms to end by
  * themselves. The answer is taken by opb_control_serve(). */
 OPB_MUST_CHECK enum opb_status opb_control_detach(struct opb_control *control,

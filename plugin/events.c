@@ -170,12 +170,13 @@ pause_delivery(struct opb_events *events)
     pthread_mutex_unlock(&events->lock);
 }
 
-/* In the session, if it lives, else in the one that calls go to. */
+/* In the session, if it lives, else in the primary. */
 static enum opb_outcome
 run(struct opb_events *events, struct opb_session *session, struct delivery *delivery,
     const char *what)
 {
-    struct opb_call_io io = {.pack = event_pack, .context = delivery};
+    struct opb_call_io io = {
+        .pack = event_pack, .context = delivery, .is_for_primary = true};
 
     delivery->is_sent = false;
     if (session != NULL) {
@@ -300,7 +301,7 @@ next_event(struct opb_events *events, struct opb_session **session)
     if (!events->is_stopping) {
         event = pop(events);
         if (events->first_switch == NULL) {
-            *session = opb_session_current(events->node);
+            *session = opb_session_primary(events->node);
         }
         else if (events->first_switch->old != NULL) {
             *session = opb_session_ref(events->first_switch->old);
@@ -544,7 +545,8 @@ opb_events_switch(struct opb_events *events, const struct opb_switch *what,
     }
     pthread_mutex_lock(&events->lock);
     if (!events->has_stopped && !events->is_stopping && events->is_running &&
-        opb_session_activate(what->next)) { /* both, or an event could pass between them */
+        opb_session_activate_all(
+            what->next, what->next_count)) { /* both, or an event could pass between them */
         event->tell_old = events->has_started && what->old_listens && what->old != NULL;
         event->tell_next = events->has_started && what->next_listens;
         *events->last = event;

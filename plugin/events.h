@@ -4,6 +4,8 @@
  * Orthanc's notification only appends; ORTHANC_STOPPED waits until the queue is empty and
  * its own callback has returned, or the host is dead and none replaces it in time; never
  * longer than Python.StoppedTimeout.
+ *
+ * Of several hosts the primary gets all events, also those that it has missed by its death.
  */
 #ifndef OPB_EVENTS_H
 #define OPB_EVENTS_H
@@ -29,13 +31,14 @@ void opb_events_note_started(struct opb_events *events);
 
 /* From one generation to the next. */
 struct opb_switch {
-    struct opb_session *old; /* may have ended; NULL: there is none */
-    struct opb_session *next;
+    struct opb_session *old;         /* the primary; may have ended; NULL: there is none */
+    struct opb_session *const *next; /* all hosts, the primary first */
+    uint32_t next_count;
     bool old_listens; /* has an on-change callback */
     bool next_listens;
 };
-/* Makes next the session that calls go to. Events so far are for old, which then gets
- * ORTHANC_STOPPED, then next gets ORTHANC_STARTED, then later events. False: next has ended
+/* Makes next the sessions that calls go to. Events so far are for old, which then gets
+ * ORTHANC_STOPPED, then next gets ORTHANC_STARTED, then later events. False: one has ended
  * meanwhile, Orthanc stops, or there is no memory: nothing was changed. *number is for: */
 OPB_MUST_CHECK bool opb_events_switch(struct opb_events *events,
                                       const struct opb_switch *what, uint64_t *number);

@@ -1,56 +1,45 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/generations.c - the next generation of hosts beside the old one, and its end
  *
- * Here:      the steps of a reload: asked (any thread), starting (supervisor thread),
- *            loading and the switch (loader thread).
- * Elsewhere: the end of the one that has lost its place (retire.c), sessions and tables
- * that change hands (session.c, routes.c), events around it (events.c), what the pool does
- * (worker/supervisor/hosts.c).
+ * Here:      the first steps of a reload: asked (any thread), starting (supervisor thread).
+ * Elsewhere: loading and the switch (takeover.c), the end of the one that has lost its
+ *            place (retire.c), what the pool does (worker/supervisor/hosts.c).
  *
  * Nothing that serves is touched before the switch, and after it nothing can fail.
  */
 #include "plugin/pool_state.h"
 
-#include "plugin/call.h"
-#include "plugin/events.h"
-#include "plugin/load.h"
 #include "plugin/log.h"
-#include "plugin/routes.h"
 #include "plugin/service.h"
 #include "plugin/threads.h"
-#include "protocol/limits.h"
 #include "protocol/sockets.h"
-#include "protocol/words.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define SEND_MS       1000u
-#define WAIT_STEP_MS  100u
-#define EXIT_GRACE_MS 2000u  /* for a host that has finished */
-#define KILL_MS       6000u  /* for the pool to kill a host, and to say so */
-#define SPARE_MS      15000u /* for what has short limits of its own */
+#define SEND_MS  1000u
+#define SPARE_MS 15000u /* for what has short limits of its own */
 
-/* With the lock held. */
-static void
-end_reload(struct opb_pool *pool, enum opb_reload_outcome outcome, const char *text)
+void
+opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome, const char *text)
 {
+    const struct opb_session *primary = pool->places[0].host;
+
     pool->step = OPB_STEP_NONE;
-    pool->next_host = 0;
+    pool->failed_host = 0;
+    pool->is_lead_loaded = false;
+    pool->has_next_failed = false;
     pool->reload.outcome = outcome;
     pool->reload.generation = pool->generation;
-    pool->reload.pid = pool->host != NULL ? opb_session_pid(pool->host) : 0;
+    pool->reload.pid = primary != NULL ? opb_session_pid(primary) : 0;
     (void)snprintf(pool->reload.text, sizeof(pool->reload.text), "%s",
                    text); /* cut if it does not fit */
     pool->reload_count++;
     pthread_cond_broadcast(&pool->changed);
 }
 
-/* Logs one sentence; is_logged: it is in the log already. No lock is held. */
-static void
-log_failure(const struct opb_pool *pool, const char *text, bool is_logged)
+void
+opb_reload_log_failure(const struct opb_pool *pool, const char *text, bool is_logged)
 {
     if (!is_logged) {
         opb_log_error("%s", text);
@@ -63,9 +52,9 @@ void
 opb_pool_reload(struct opb_pool *pool, struct opb_reload *out)
 {
     const struct opb_config *config = pool->node->config;
-    uint64_t deadline_ms =
-        opb_deadline_ms((uint64_t)config->start_timeout_ms * 2 + config->reload_timeout_ms +
-                        config->drain_timeout_ms + config->stop_timeout_ms + SPARE_MS);
+    uint64_t deadline_ms = opb_deadline_ms(
+        (uint64_t)config->start_timeout_ms * 2 + (uint64_t)config->reload_timeout_ms * 2 +
+        config->drain_timeout_ms + config->stop_timeout_ms + SPARE_MS);
     enum opb_status status = OPB_OK;
     uint64_t count;
 
@@ -112,57 +101,152 @@ opb_pool_reload_news(void *context)
     opb_pool_request_reload(context, "The worker was sent SIGHUP");
 }
 
+/* Whether the loader threads have begun with the next hosts. With the lock held. */
+static bool
+is_being_loaded(const struct opb_pool *pool)
+{
+    return pool->step == OPB_STEP_LOADING && pool->places[0].next_state != OPB_NEXT_HERE;
+}
+
 void
-opb_pool_stop_reloads(struct opb_pool *pool)
+opb_next_end_session(struct opb_place *place, const char *reason)
 {
     struct opb_session *next = NULL;
 
+    pthread_mutex_lock(&place->pool->lock);
+    if (place->next != NULL) {
+        next = opb_session_ref(place->next);
+    }
+    pthread_mutex_unlock(&place->pool->lock);
+    if (next != NULL) {
+        opb_session_end(next, reason);
+        opb_session_unref(next);
+    }
+}
+
+void
+opb_pool_stop_reloads(struct opb_pool *pool)
+{
     if (pool == NULL) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
     pool->is_reload_over = true;
     pool->reload_wanted = NULL;
-    if (pool->next != NULL) {
-        next = opb_session_ref(pool->next);
+    if (pool->step != OPB_STEP_NONE && !is_being_loaded(pool)) {
+        for (uint32_t i = 0; i < pool->place_count; i++) {
+            pool->places[i].next_state = OPB_NEXT_NONE; /* opb_generation_stop() drops it */
+        }
+        opb_reload_end(pool, OPB_RELOAD_STOPPING, "Orthanc stops");
     }
-    if (pool->step != OPB_STEP_NONE && (next == NULL || pool->is_next_here)) {
-        pool->is_next_here = false; /* opb_generation_stop() drops it */
-        end_reload(pool, OPB_RELOAD_STOPPING, "Orthanc stops");
-    }
+    pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
-    if (next != NULL) { /* which ends its Load */
-        opb_session_end(next, "was ended, since the server stops");
-        opb_session_unref(next);
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        opb_next_end_session(&pool->places[i], "was ended, since the server stops");
     }
 }
 
 void
-opb_pool_next_started(void *context, uint32_t host, pid_t pid)
+opb_next_take_all(struct opb_pool *pool, struct opb_session *sessions[OPB_MAX_WORKERS])
+{
+    for (uint32_t i = 0; i < OPB_MAX_WORKERS; i++) {
+        sessions[i] = NULL;
+    }
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        sessions[i] = pool->places[i].next;
+        pool->places[i].next = NULL;
+        pool->places[i].next_state = OPB_NEXT_NONE;
+    }
+}
+
+void
+opb_next_drop_all(struct opb_pool *pool,
+                  struct opb_session *const sessions[OPB_MAX_WORKERS], const char *reason)
+{
+    for (uint32_t i = 0; i < OPB_MAX_WORKERS; i++) {
+        if (sessions[i] != NULL) {
+            opb_pool_drop_session(pool, sessions[i], reason);
+        }
+    }
+}
+
+void
+opb_next_doom_all(struct opb_pool *pool, const char *reason)
+{
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        struct opb_session *next = pool->places[i].next;
+
+        if (next != NULL && !opb_session_is_dead(next)) {
+            opb_pool_doom(pool, opb_session_host(next), reason);
+        }
+    }
+}
+
+/* Not all next hosts could be started: ends the reload, unless it is beyond that. */
+static void
+fail_starting(struct opb_pool *pool, const char *text, bool is_logged)
+{
+    struct opb_session *sessions[OPB_MAX_WORKERS];
+    bool is_failed;
+
+    pthread_mutex_lock(&pool->lock);
+    is_failed = pool->step == OPB_STEP_ASKED || pool->step == OPB_STEP_STARTING;
+    if (is_failed) {
+        opb_next_doom_all(pool, OPB_NOT_NEEDED);
+        opb_next_take_all(pool, sessions);
+        opb_reload_end(pool, OPB_RELOAD_FAILED, text);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (is_failed) {
+        opb_next_drop_all(pool, sessions, OPB_NOT_NEEDED);
+        opb_reload_log_failure(pool, text, is_logged);
+        opb_pool_wake(pool);
+    }
+}
+
+/* With the lock held. */
+static bool
+are_all_here(const struct opb_pool *pool, uint32_t count)
+{
+    bool result = true;
+
+    for (uint32_t i = 0; i < count; i++) {
+        result = result && pool->places[i].next_state == OPB_NEXT_HERE;
+    }
+    return result;
+}
+
+void
+opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
 {
     struct opb_pool *pool = context;
     struct opb_session *session = NULL;
+    uint32_t count = opb_pool_worker_count(pool);
     bool is_wanted;
 
     if (pid != 0 && !opb_pool_admit(pool, pid)) {
         return;
     }
-    if (pid != 0 && opb_session_new(&session, pool->node, host, pid) != OPB_OK) {
+    if (pid != 0 && worker < count &&
+        opb_session_new(&session, pool->node, host, pid, worker) != OPB_OK) {
         session = NULL;
     }
     if (session != NULL) {
         opb_services_allow(pool->node->services, session);
     }
     pthread_mutex_lock(&pool->lock);
-    is_wanted = pool->step == OPB_STEP_STARTING && pool->next_host == 0;
-    if (is_wanted) {
-        pool->next_host = host; /* pid 0: its death comes with the reason */
+    is_wanted = worker < count && pool->step == OPB_STEP_STARTING &&
+                pool->places[worker].next == NULL;
+    if (is_wanted && pid == 0) {
+        pool->failed_host = host; /* its death comes with the reason */
     }
     if (is_wanted && session != NULL) {
-        pool->next = opb_session_ref(session);
-        pool->is_next_here = true;
-        pool->step = OPB_STEP_LOADING;
-        pthread_cond_broadcast(&pool->changed);
+        pool->places[worker].next = opb_session_ref(session);
+        pool->places[worker].next_state = OPB_NEXT_HERE;
+        if (are_all_here(pool, count)) {
+            pool->step = OPB_STEP_LOADING;
+            pthread_cond_broadcast(&pool->changed);
+        }
     }
     else if (pid != 0) {
         opb_pool_doom(pool, host, OPB_NOT_NEEDED);
@@ -199,27 +283,37 @@ opb_pool_is_session_of(const struct opb_session *session, uint32_t host, pid_t p
            opb_session_pid(session) == pid;
 }
 
+/* With the lock held: a reference to the session of a next host, or NULL. */
+static struct opb_session *
+find_next(const struct opb_pool *pool, uint32_t host, pid_t pid)
+{
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        if (opb_pool_is_session_of(pool->places[i].next, host, pid)) {
+            return opb_session_ref(pool->places[i].next);
+        }
+    }
+    return NULL;
+}
+
 bool
 opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
                          const char *reason)
 {
-    struct opb_session *session = NULL;
-    bool has_failed = false;
+    struct opb_session *session;
+    bool has_failed;
     bool is_next;
+    bool is_early;
 
     pthread_mutex_lock(&pool->lock);
-    is_next = opb_pool_is_session_of(pool->next, host, pid);
-    if (is_next) {
-        session = opb_session_ref(pool->next);
-    }
-    else if (pool->step == OPB_STEP_STARTING && pool->next_host == host && pid == 0) {
-        has_failed = true;
-        end_reload(pool, OPB_RELOAD_FAILED, reason);
-    }
+    session = find_next(pool, host, pid);
+    is_next = session != NULL;
+    is_early = is_next && pool->step == OPB_STEP_STARTING;
+    has_failed = !is_next && pool->step == OPB_STEP_STARTING && pool->failed_host == host &&
+                 pid == 0;
     pthread_mutex_unlock(&pool->lock);
     if (has_failed) {
         opb_log_error("A host for the next generation %s", reason);
-        log_failure(pool, "", true);
+        fail_starting(pool, reason, true);
         return true;
     }
     if (session == NULL) {
@@ -233,41 +327,57 @@ opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
                  is_next ? "the next" : "an earlier", reason);
     opb_session_end(session, reason); /* who waits for it goes on */
     opb_session_unref(session);
+    if (is_early) {
+        fail_starting(pool, "A host of the next generation has ended", false);
+    }
     return true;
+}
+
+/* With the lock held: a reference to a session that is not of the current generation, and
+ * lives, or NULL. */
+static struct opb_session *
+find_other(const struct opb_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        struct opb_session *next = pool->places[i].next;
+
+        if (next != NULL && !opb_session_is_dead(next)) {
+            return opb_session_ref(next);
+        }
+    }
+    for (struct opb_retired *each = pool->retired; each != NULL; each = each->next) {
+        if (each->session != NULL && !opb_session_is_dead(each->session)) {
+            return opb_session_ref(each->session);
+        }
+    }
+    return NULL;
 }
 
 void
 opb_generation_lose(struct opb_pool *pool, const char *reason)
 {
-    struct opb_session *sessions[OPB_POOL_RETIRED + 1];
-    uint32_t count = 0;
+    struct opb_session *session;
 
-    pthread_mutex_lock(&pool->lock);
-    if (pool->next != NULL) {
-        sessions[count++] = opb_session_ref(pool->next);
-    }
-    else if (pool->step != OPB_STEP_NONE) {
-        end_reload(pool, OPB_RELOAD_FAILED, "The worker has ended");
-    }
-    for (struct opb_retired *each = pool->retired; each != NULL; each = each->next) {
-        if (each->session != NULL && count <= OPB_POOL_RETIRED) {
-            sessions[count++] = opb_session_ref(each->session);
+    do {
+        pthread_mutex_lock(&pool->lock);
+        session = find_other(pool);
+        pool->switch_count = 0;
+        pool->switching_host = 0;
+        pool->doomed_count = 0; /* for a dead session nobody asks again */
+        pthread_mutex_unlock(&pool->lock);
+        if (session != NULL) {
+            opb_session_end(session, reason);
+            opb_services_disallow(pool->node->services, session);
+            opb_session_unref(session);
         }
-    }
-    pool->switch_host = 0;
-    pool->switching_host = 0;
-    pthread_mutex_unlock(&pool->lock);
-    for (uint32_t i = 0; i < count; i++) {
-        opb_session_end(sessions[i], reason);
-        opb_services_disallow(pool->node->services, sessions[i]);
-        opb_session_unref(sessions[i]);
-    }
+    } while (session != NULL);
+    fail_starting(pool, "The worker has ended", true);
     pthread_mutex_lock(&pool->lock);
-    pool->doomed_count = 0; /* for a dead session nobody asks again */
+    pool->doomed_count = 0;
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* With the lock held. True if the pool is to be asked for a host now. */
+/* With the lock held. True if the pool is to be asked for hosts now. */
 static bool
 begin_reload(struct opb_pool *pool, const char **why)
 {
@@ -280,7 +390,8 @@ begin_reload(struct opb_pool *pool, const char **why)
         pool->reload_wanted = NULL;
         pool->step = OPB_STEP_ASKED;
     }
-    if (pool->step != OPB_STEP_ASKED || pool->retired_count >= OPB_POOL_RETIRED ||
+    if (pool->step != OPB_STEP_ASKED ||
+        pool->retired_count > (OPB_POOL_RETIRED - 1) * opb_pool_worker_count(pool) ||
         pool->switching_host != 0) {
         return false; /* comes again when one of them has ended */
     }
@@ -293,34 +404,43 @@ enum opb_status
 opb_generation_step(struct opb_pool *pool)
 {
     enum opb_status status = OPB_OK;
-    uint32_t switch_host;
+    uint32_t switch_hosts[OPB_MAX_WORKERS];
+    uint32_t switch_count;
     bool is_late;
-    bool is_asking;
-    const char *why;
 
     opb_retired_reap(pool, false);
     pthread_mutex_lock(&pool->lock);
     is_late = pool->step == OPB_STEP_STARTING && pool->step_end_ms <= opb_clock_ms();
-    if (is_late) {
-        end_reload(pool, OPB_RELOAD_FAILED, "The worker has started no host in time");
-    }
-    is_asking = begin_reload(pool, &why);
-    switch_host = pool->switch_host;
-    pool->switch_host = 0;
     pthread_mutex_unlock(&pool->lock);
     if (is_late) {
-        log_failure(pool, "The worker has started no host in time", false);
+        fail_starting(pool, "The worker has started no host in time", false);
     }
+    pthread_mutex_lock(&pool->lock);
+    switch_count = pool->switch_count;
+    memcpy(switch_hosts, pool->switch_hosts, sizeof(switch_hosts));
+    pool->switch_count = 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (switch_count != 0) {
+        status = opb_control_switch(pool->control, switch_hosts, switch_count,
+                                    opb_deadline_ms(SEND_MS));
+    }
+    return status;
+}
+
+enum opb_status
+opb_generation_ask(struct opb_pool *pool)
+{
+    bool is_asking;
+    const char *why;
+
+    pthread_mutex_lock(&pool->lock);
+    is_asking = begin_reload(pool, &why);
+    pthread_mutex_unlock(&pool->lock);
     if (why != NULL) {
         opb_log_warning("%s: the script is loaded again", why);
     }
-    if (switch_host != 0) {
-        status = opb_control_switch(pool->control, switch_host, opb_deadline_ms(SEND_MS));
-    }
-    if (status == OPB_OK && is_asking) {
-        status = opb_control_start_next(pool->control, opb_deadline_ms(SEND_MS));
-    }
-    return status;
+    return is_asking ? opb_control_start_next(pool->control, opb_deadline_ms(SEND_MS))
+                     : OPB_OK;
 }
 
 uint64_t
@@ -336,159 +456,14 @@ opb_generation_next_ms(struct opb_pool *pool)
     return next_ms;
 }
 
-/* Lets the next host, loaded, take over. Takes *lane and fills retired on success. A host
- * that the pool has started meanwhile is of no use: *unneeded. */
-static bool
-take_over(struct opb_pool *pool, struct opb_session *session, struct opb_lane **lane,
-          struct opb_retired *retired, struct opb_session **unneeded, uint64_t *generation)
-{
-    struct opb_node *node = pool->node;
-    struct opb_switch change = {.next = session};
-    struct opb_session *arrived = NULL;
-    bool is_done;
-
-    pthread_mutex_lock(&pool->lock);
-    change.old = pool->is_loaded ? pool->main_session : NULL;
-    pthread_mutex_unlock(&pool->lock); /* only this thread changes it */
-    change.next_listens =
-        opb_routes_session_has(node->routes, session, OPB_CALL_CHANGE_INDEX);
-    change.old_listens =
-        change.old != NULL &&
-        opb_routes_session_has(node->routes, change.old, OPB_CALL_CHANGE_INDEX);
-    opb_routes_narrow(node->routes, session);
-    pthread_mutex_lock(&pool->lock);
-    is_done = !pool->is_reload_over && !pool->is_stopping &&
-              opb_events_switch(node->events, &change, &retired->switch_number);
-    if (is_done) {
-        *unneeded = pool->host != pool->main_session ? pool->host : NULL;
-        if (pool->host != NULL && *unneeded == NULL) {
-            opb_session_unref(pool->host); /* main_session holds another */
-        }
-        arrived = pool->arrived;
-        pool->arrived = NULL;
-        pool->host = pool->next;
-        pool->next = NULL;
-        retired->session = pool->main_session;
-        retired->main_lane = pool->main_lane;
-        retired->next = pool->retired; /* found there when the worker is lost */
-        pool->retired = retired;
-        pool->retired_count++;
-        pool->main_session = opb_session_ref(session);
-        pool->main_lane = *lane;
-        *lane = NULL;
-        *generation = pool->generation + 1;
-        pool->is_loaded = true;
-        pool->switch_host = opb_session_host(session);
-        pool->switching_host = pool->switch_host;
-        pool->generation++;
-        if (*unneeded != NULL) {
-            opb_pool_doom(pool, opb_session_host(*unneeded), OPB_NOT_NEEDED);
-        }
-        end_reload(pool, OPB_RELOAD_DONE, "");
-    }
-    pthread_mutex_unlock(&pool->lock);
-    opb_session_unref(arrived);
-    opb_routes_commit(node->routes, is_done ? session : change.old);
-    opb_pool_wake(pool);
-    return is_done;
-}
-
-/* The next host is of no use. Its lane stays open until it is dead: it would end with it,
- * and say so. Takes *lane. */
-static void
-give_up(struct opb_pool *pool, struct opb_session *session, struct opb_lane **lane,
-        const char *text, bool is_logged)
-{
-    struct opb_session *next;
-    bool is_over;
-
-    pthread_mutex_lock(&pool->lock);
-    is_over = pool->is_reload_over;
-    pool->is_broken = true;
-    pthread_mutex_unlock(&pool->lock);
-    opb_pool_doom_session(pool, session, OPB_COULD_NOT_LOAD);
-    if (!is_over) {
-        log_failure(pool, text, is_logged);
-    }
-    (void)opb_session_wait_death(session, opb_deadline_ms(KILL_MS));
-    opb_load_close_lane(session, lane);
-    pthread_mutex_lock(&pool->lock);
-    next = pool->next;
-    pool->next = NULL;
-    if (pool->step == OPB_STEP_LOADING) {
-        end_reload(pool, is_over ? OPB_RELOAD_STOPPING : OPB_RELOAD_FAILED, text);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    if (next != NULL) {
-        opb_pool_drop_session(pool, next, OPB_COULD_NOT_LOAD);
-    }
-    opb_pool_wake(pool);
-}
-
-void
-opb_generation_load(struct opb_pool *pool, struct opb_session *session)
-{
-    struct opb_node *node = pool->node;
-    struct opb_retired *retired = calloc(1, sizeof(*retired));
-    struct opb_session *unneeded = NULL;
-    uint64_t generation = 0;
-    char *files = NULL;
-    struct opb_lane *lane = NULL;
-    char node_socket[sizeof(pool->node_socket)];
-    char text[sizeof(pool->reload.text)] = "";
-    enum opb_status status = OPB_NO_MEMORY;
-    bool is_logged = false;
-
-    pthread_mutex_lock(&pool->lock);
-    memcpy(node_socket, pool->node_socket, sizeof(node_socket));
-    pthread_mutex_unlock(&pool->lock);
-    if (retired == NULL) {
-        (void)snprintf(text, sizeof(text), "There is no memory for another generation");
-    }
-    else {
-        retired->pool = pool;
-        opb_routes_begin(node->routes, session);
-        status = opb_load_run(session, pool->orthanc_path, node_socket,
-                              opb_deadline_ms(node->config->reload_timeout_ms), &lane,
-                              &is_logged, &files, text, sizeof(text));
-    }
-    if (status == OPB_OK &&
-        take_over(pool, session, &lane, retired, &unneeded, &generation)) {
-        opb_log_warning("Generation %llu is running %s (host pid %ld)",
-                        (unsigned long long)generation, node->config->script_path,
-                        (long)opb_session_pid(session));
-        if (unneeded != NULL) {
-            opb_pool_drop_session(pool, unneeded, OPB_NOT_NEEDED);
-        }
-        opb_pool_set_files(pool, files);
-        files = NULL;
-        opb_retired_begin(retired);
-        retired = NULL;
-    }
-    else {
-        if (status == OPB_OK) {
-            (void)snprintf(text, sizeof(text),
-                           "The host (pid %ld) of the next generation has ended",
-                           (long)opb_session_pid(session));
-        }
-        give_up(pool, session, &lane, text, is_logged);
-    }
-    free(files);
-    free(retired);
-    opb_session_unref(session);
-}
-
 void
 opb_generation_stop(struct opb_pool *pool)
 {
-    struct opb_session *next;
+    struct opb_session *sessions[OPB_MAX_WORKERS];
 
     pthread_mutex_lock(&pool->lock);
-    next = pool->next;
-    pool->next = NULL;
+    opb_next_take_all(pool, sessions);
     pthread_mutex_unlock(&pool->lock);
-    if (next != NULL) {
-        opb_pool_drop_session(pool, next, "was ended, since the server stops");
-    }
+    opb_next_drop_all(pool, sessions, "was ended, since the server stops");
     opb_retired_reap(pool, true);
 }

@@ -31,14 +31,12 @@ opb_pool_calls_end_ms(struct opb_pool *pool)
     return end_ms;
 }
 
-void
-opb_pool_end_calls(struct opb_pool *pool)
+/* Ends the host of that worker, if calls run in it. */
+static void
+end_busy(struct opb_pool *pool, uint32_t worker)
 {
-    struct opb_session *session = opb_session_current(pool->node);
+    struct opb_session *session = opb_session_at(pool->node, worker);
 
-    pthread_mutex_lock(&pool->lock);
-    pool->calls_end_ms = OPB_FOREVER; /* those that begin now have a limit each: call.c */
-    pthread_mutex_unlock(&pool->lock);
     if (session != NULL && opb_session_is_busy(session) && opb_session_condemn(session)) {
         opb_log_error("Orthanc stops, and has waited for %g s for Python callbacks that "
                       "still run (Python.DrainTimeout): the host (pid %ld) is killed. "
@@ -48,4 +46,15 @@ opb_pool_end_calls(struct opb_pool *pool)
         opb_pool_host_hangs(session, "was killed, since the server stops");
     }
     opb_session_unref(session);
+}
+
+void
+opb_pool_end_calls(struct opb_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->calls_end_ms = OPB_FOREVER; /* those that begin now have a limit each: call.c */
+    pthread_mutex_unlock(&pool->lock);
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        end_busy(pool, i);
+    }
 }

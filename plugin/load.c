@@ -96,8 +96,8 @@ pack_load(struct opb_message *message, struct opb_session *session, void *contex
     opb_pack_cstr(message, "secret");
     opb_pack_bytes(message, node->secret, sizeof(node->secret));
     pack_text(message, "orthanc", load->orthanc_path);
-    pack_number(message, "worker_index", 0);
-    pack_number(message, "workers_count", 1);
+    pack_number(message, "worker_index", opb_session_worker(session));
+    pack_number(message, "workers_count", opb_session_worker_count(session));
 }
 
 /* Appends a path to the list, which has room for it. */

@@ -32,6 +32,7 @@ opb_node_new(struct opb_node **out)
         goto fini_lock;
     }
     node->born_ms = opb_clock_ms();
+    node->worker_count = 1;
     *out = node;
     return OPB_OK;
 

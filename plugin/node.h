@@ -65,9 +65,13 @@ struct opb_node {
     /* Guards name, pool_socket and what follows, and session states. A leaf: nothing else
      * is locked and nothing waits while it is held. */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* CLOCK_MONOTONIC; phase or session changed */
+    pthread_cond_t changed; /* CLOCK_MONOTONIC; phase or a session changed */
     enum opb_phase phase;
-    struct opb_session *session;         /* the host that takes calls now, or NULL */
+    uint32_t worker_count; /* hosts of a generation: what the pool gives */
+    /* The hosts that take calls now, by their number in the generation, or NULL. The first
+     * is the primary. */
+    struct opb_session *sessions[OPB_MAX_WORKERS];
+    uint64_t call_count; /* that have been given a lane; tells what was used last */
     struct opb_invocation *server_calls; /* those that need the server and run on threads
                                             of our own, the newest first; invocation.c */
     struct opb_counts counts;

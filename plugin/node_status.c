@@ -62,12 +62,28 @@ opb_json_text(const char *text)
     return value != NULL ? value : json_string("(not UTF-8)");
 }
 
+/* With the pool's lock held: hosts of one generation have lost their places together. */
+static uint32_t
+count_ending(const struct opb_pool *pool)
+{
+    uint64_t last = UINT64_MAX;
+    uint32_t count = 0;
+
+    for (const struct opb_retired *each = pool->retired; each != NULL; each = each->next) {
+        if (!each->is_done && each->switch_number != last) {
+            last = each->switch_number;
+            count++;
+        }
+    }
+    return count;
+}
+
 static void
 look_at_pool(struct opb_pool *pool, struct facts *facts)
 {
     pthread_mutex_lock(&pool->lock);
     facts->generation = pool->generation;
-    facts->ending_count = pool->retired_count;
+    facts->ending_count = count_ending(pool);
     facts->is_reloading = pool->step != OPB_STEP_NONE;
     facts->is_broken = pool->is_broken;
     facts->has_failed = pool->reload_count > 0 && pool->reload.outcome == OPB_RELOAD_FAILED;
@@ -79,19 +95,23 @@ look_at_pool(struct opb_pool *pool, struct facts *facts)
 static json_t *
 describe_hosts(struct opb_node *node)
 {
-    struct opb_session *session = opb_session_current(node);
     json_t *hosts = json_array();
-    json_t *host;
 
-    if (session == NULL) {
-        return hosts;
+    for (uint32_t i = 0; i < OPB_MAX_WORKERS; i++) {
+        struct opb_session *session = opb_session_at(node, i);
+        json_t *host;
+
+        if (session == NULL) {
+            continue;
+        }
+        host = json_object();
+        set_count(host, "Worker", i);
+        set_count(host, "Pid", (uint64_t)opb_session_pid(session));
+        set_count(host, "Calls", opb_session_call_count(session));
+        set_age(host, opb_session_born_ms(session));
+        opb_session_unref(session);
+        (void)json_array_append_new(hosts, host); /* one less, then */
     }
-    host = json_object();
-    set_count(host, "Pid", (uint64_t)opb_session_pid(session));
-    set_count(host, "Calls", opb_session_call_count(session));
-    set_age(host, opb_session_born_ms(session));
-    opb_session_unref(session);
-    (void)json_array_append_new(hosts, host); /* one less, then */
     return hosts;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* plugin/pool_state.h - what pool.c, launch.c and supervise.c share
+/* plugin/pool_state.h - what pool.c, launch.c, supervise.c and generations.c share
  *
  * Threads: the starting thread (Orthanc's, in Initialize and Finalize), the supervisor
- * thread, the loader thread. A field belongs to one of them, or is guarded by the lock.
+ * thread, a loader thread for each place. A field belongs to one of them, or is guarded by
+ * the lock.
  */
 #ifndef OPB_POOL_STATE_H
 #define OPB_POOL_STATE_H
@@ -19,8 +20,9 @@
 
 #define OPB_POOL_TEXT_BYTES 1024u
 #define OPB_DEATH_BYTES     512u
-#define OPB_POOL_GROUPS     8u /* hosts at a time: current, next, unneeded, retired */
 #define OPB_POOL_RETIRED    4u /* generations that come to their end at a time */
+/* Hosts at a time: current, next, unneeded, retired. */
+#define OPB_POOL_GROUPS ((OPB_POOL_RETIRED + 4u) * OPB_MAX_WORKERS)
 
 /* What the pool repeats when a host has ended since we asked for it. */
 #define OPB_COULD_NOT_LOAD "could not load the script"
@@ -31,8 +33,17 @@
 enum opb_reload_step {
     OPB_STEP_NONE,
     OPB_STEP_ASKED,    /* by somebody; the supervisor thread has not begun */
-    OPB_STEP_STARTING, /* the pool has been asked for a host */
-    OPB_STEP_LOADING   /* the loader thread has it, or will have */
+    OPB_STEP_STARTING, /* the pool has been asked for hosts; not all are here */
+    OPB_STEP_LOADING   /* the loader threads have them, or will have */
+};
+
+/* A host of the next generation. */
+enum opb_next_state {
+    OPB_NEXT_NONE,
+    OPB_NEXT_HERE,    /* it waits for its Load */
+    OPB_NEXT_LOADING, /* its loader thread has it */
+    OPB_NEXT_LOADED,
+    OPB_NEXT_FAILED
 };
 
 /* A host to be ended by the pool, without a successor if it has lost its place. */
@@ -41,7 +52,7 @@ struct opb_doomed {
     const char *reason; /* static */
 };
 
-/* A generation that comes to its end (generations.c). */
+/* A host whose generation comes to its end (retire.c). */
 struct opb_retired {
     struct opb_retired *next;
     struct opb_pool *pool;
@@ -62,6 +73,31 @@ struct opb_deaths {
     char reason[OPB_DEATH_BYTES]; /* completes "The host (pid 12) ...", or a sentence */
 };
 
+/* One of the hosts that a generation has, the one that takes over from it, and the thread
+ * that loads the script in both. */
+struct opb_place {
+    struct opb_pool *pool;
+    uint32_t worker; /* which one; 0 is the primary's */
+    pthread_t loader;
+    bool has_loader;
+
+    /* The supervisor thread's. */
+    uint64_t hung_end_ms; /* when a host that hangs must be dead; OPB_FOREVER: none does */
+    uint32_t hung_sent;   /* which one that is */
+
+    /* Guarded by the pool's lock. */
+    struct opb_session *host;         /* the newest that lives; a reference */
+    struct opb_session *arrived;      /* waits for its Load; a reference */
+    struct opb_session *main_session; /* whose main lane that is; a reference */
+    struct opb_lane *main_lane;
+    bool is_loaded;           /* the main session has loaded the script */
+    struct opb_session *next; /* of the next generation; a reference */
+    struct opb_lane *next_lane;
+    enum opb_next_state next_state;
+    uint32_t hung_host; /* a host that hangs, to be told to the pool; 0: none */
+    char hung_reason[256];
+};
+
 struct opb_pool {
     struct opb_node *node;
     char *orthanc_path; /* never changes */
@@ -78,16 +114,17 @@ struct opb_pool {
     uint64_t launched_ms;          /* when the daemon that runs now was ready */
     uint64_t relaunch_ms;          /* when to try again; OPB_FOREVER: it runs */
     uint64_t resume_ms;            /* when to accept service lanes again; 0: now */
-    uint64_t hung_end_ms; /* when a host that hangs must be dead; OPB_FOREVER: none does */
-    uint32_t hung_sent;   /* which one that is */
-    uint32_t relaunch_count; /* in a row */
+    uint32_t relaunch_count;       /* in a row */
 
     pthread_t supervisor;
-    pthread_t loader;
     bool has_supervisor;
-    bool has_loader;
 
-    pthread_mutex_t lock; /* guards what follows; node->lock may be taken under it */
+    uint32_t place_count; /* never changes; node->worker_count of them are in use */
+    struct opb_place *places;
+
+    /* Guards what follows, and the places. The locks of events, routes and node may be
+     * taken under it. */
+    pthread_mutex_t lock;
     pthread_cond_t changed;
     uint64_t calls_end_ms; /* when calls that run have had their time; OPB_FOREVER: never */
     bool is_starting;      /* in Initialize: the first failure is the last */
@@ -97,14 +134,7 @@ struct opb_pool {
     bool is_detach_sent;
     bool is_detached;                  /* all hosts have ended, or the pool is lost */
     char failure[OPB_POOL_TEXT_BYTES]; /* starting: why there will be no host */
-    struct opb_session *host;          /* the newest that lives; a reference */
-    struct opb_session *arrived;       /* waits for its Load; a reference */
-    struct opb_session *main_session;  /* whose main lane that is; a reference */
-    struct opb_lane *main_lane;
-    bool is_loaded;        /* the main session has loaded the script */
-    char node_socket[108]; /* where hosts connect to */
-    uint32_t hung_host;    /* a host that hangs, to be told to the pool; 0: none */
-    char hung_reason[256];
+    char node_socket[108];             /* where hosts connect to */
     struct opb_doomed doomed[OPB_POOL_GROUPS];
     uint32_t doomed_count;
     char *files;    /* of the script that has just been loaded, for the watch; or NULL */
@@ -119,11 +149,14 @@ struct opb_pool {
     const char *reload_wanted; /* static: why somebody wants one, later; or NULL */
     bool is_reload_over;       /* Orthanc stops: no more of them */
     uint64_t generation;
-    uint32_t next_host;       /* its number; 0: none */
-    struct opb_session *next; /* a reference */
-    bool is_next_here;        /* it waits for its Load */
-    uint32_t switch_host;     /* to be told to the pool; 0: nothing */
-    uint32_t switching_host;  /* told or to be told, and not confirmed; 0: none */
+    uint32_t failed_host; /* of the next, which could not be started; 0: none */
+    bool is_lead_loaded;  /* the primary of the next has loaded: the others may */
+    bool has_next_failed; /* one of the next: none is of use */
+    bool is_failure_logged;
+    char next_failure[4096];
+    uint32_t switch_hosts[OPB_MAX_WORKERS]; /* to be told to the pool */
+    uint32_t switch_count;                  /* 0: nothing */
+    uint32_t switching_host; /* the first of those told or to be told, and not confirmed */
     struct opb_retired *retired;
     uint32_t retired_count;
 };
@@ -139,10 +172,11 @@ void opb_pool_abandon(struct opb_pool *pool, char *how, size_t capacity);
 void opb_pool_dismiss(struct opb_pool *pool);
 
 /* supervise.c */
-void opb_pool_host_started(void *context, uint32_t host, pid_t pid);
+void opb_pool_host_started(void *context, uint32_t host, pid_t pid, uint32_t worker);
 void opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason);
-/* The host that runs now is gone, or has to go. */
-void opb_pool_end_host(struct opb_pool *pool, const char *reason);
+/* The host that runs there now is gone, or has to go. */
+void opb_place_end_host(struct opb_place *place, const char *reason);
+void opb_pool_end_hosts(struct opb_pool *pool, const char *reason); /* all */
 /* Has the pool end a host, soon. reason is static. With the lock held; then wake. */
 void opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason);
 
@@ -154,6 +188,32 @@ void opb_pool_doom_session(struct opb_pool *pool, struct opb_session *session,
 uint64_t opb_pool_calls_end_ms(struct opb_pool *pool);
 void opb_pool_end_calls(struct opb_pool *pool);
 
+/* loader.c. How many hosts the pool gives this node. */
+uint32_t opb_pool_worker_count(struct opb_pool *pool);
+/* loader.c. The session of another host of the generation that serves, or NULL. With the
+ * lock held, which lends it. */
+struct opb_session *opb_place_other(const struct opb_place *place);
+/* loader.c. A main lane that is no longer needed, with its session; both may be NULL. */
+struct opb_main_lane {
+    struct opb_session *session; /* a reference */
+    struct opb_lane *lane;
+};
+void opb_main_lane_end(struct opb_main_lane *old);
+/* Keeps the main lane of a host, which may be NULL; it takes the place of an older one,
+ * which is to be ended without the lock. With the lock held. Takes *lane. */
+struct opb_main_lane opb_place_keep_main_lane(struct opb_place *place,
+                                              struct opb_session *session,
+                                              struct opb_lane **lane, bool is_loaded);
+/* loader.c. Runs Load in a host of the current generation. is_follower: it has to register
+ * what others have. *is_logged: message is in the log already. */
+OPB_MUST_CHECK enum opb_status opb_place_load(struct opb_place *place,
+                                              struct opb_session *session, bool is_follower,
+                                              bool *is_logged, char *message,
+                                              size_t capacity);
+void *opb_place_run_loader(void *argument); /* the thread of a place */
+/* finish.c. Lets the script end in its hosts. The pool is told before, or it would start
+ * others the moment that these end. */
+void opb_pool_finish(struct opb_pool *pool);
 /* pool.c. A script has been loaded from these files. Takes files. */
 void opb_pool_set_files(struct opb_pool *pool, char *files);
 /* pool.c. Ends the session of a host that is no longer of use, and the reference. */
@@ -164,7 +224,7 @@ void opb_pool_drop_session(struct opb_pool *pool, struct opb_session *session,
 void opb_pool_leaving_news(void *context);
 
 /* retire.c: generations that come to their end. */
-/* The generation that has lost its place, in the list: gives it a thread. Takes it. */
+/* A host that has lost its place, in the list: gives it a thread. Takes it. */
 void opb_retired_begin(struct opb_retired *retired);
 /* A reference to the session of the host of one of them, or NULL. */
 struct opb_session *opb_retired_find(struct opb_pool *pool, uint32_t host, pid_t pid);
@@ -174,19 +234,39 @@ void opb_retired_reap(struct opb_pool *pool, bool is_all);
 /* generations.c */
 /* A new daemon counts hosts from 1 again: processes tell them apart. */
 bool opb_pool_is_session_of(const struct opb_session *session, uint32_t host, pid_t pid);
-void opb_pool_next_started(void *context, uint32_t host, pid_t pid);
+void opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t worker);
 void opb_pool_switched(void *context, uint32_t host);
 void opb_pool_reload_news(void *context);
 /* A host has died. True if it was no current one, and all is done. */
 bool opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
                               const char *reason);
-/* The supervisor thread: does what is to be done now. */
+/* The supervisor thread: does what is to be done now; last of all, begins a reload. */
 OPB_MUST_CHECK enum opb_status opb_generation_step(struct opb_pool *pool);
+OPB_MUST_CHECK enum opb_status opb_generation_ask(struct opb_pool *pool);
 uint64_t opb_generation_next_ms(struct opb_pool *pool); /* when to come again */
 /* The pool is lost, with all hosts. */
 void opb_generation_lose(struct opb_pool *pool, const char *reason);
-/* The loader thread: the next host is here. Takes the reference. */
-void opb_generation_load(struct opb_pool *pool, struct opb_session *session);
+/* With the lock held: the reload has ended. */
+void opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome,
+                    const char *text);
+/* Logs one sentence; is_logged: it is in the log already. No lock is held. */
+void opb_reload_log_failure(const struct opb_pool *pool, const char *text, bool is_logged);
+/* Ends the session of a next host, so that its Load ends. No lock is held. */
+void opb_next_end_session(struct opb_place *place, const char *reason);
+/* Has the pool end all next hosts that live. With the lock held; then wake. */
+void opb_next_doom_all(struct opb_pool *pool, const char *reason);
+/* Takes all next hosts away. With the lock held; then drop them, without it. */
+void opb_next_take_all(struct opb_pool *pool,
+                       struct opb_session *sessions[OPB_MAX_WORKERS]);
+void opb_next_drop_all(struct opb_pool *pool,
+                       struct opb_session *const sessions[OPB_MAX_WORKERS],
+                       const char *reason);
+
+/* takeover.c */
+/* A loader thread: whether its next host is to be loaded now, with the lock held; to do so.
+ */
+bool opb_generation_is_due(const struct opb_place *place);
+void opb_generation_load(struct opb_place *place);
 /* The end: waits for the threads of retired generations. */
 void opb_generation_stop(struct opb_pool *pool);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/recycle.c - a new host before the old one has become too large or too old
  *
- * Here:      looking at the host that serves, from time to time: how many calls it has run,
- *            how much memory it has. Limits are a little different for each host, so that
- *            several servers do not recycle in step.
- * Elsewhere: the exchange, which is a reload (generations.c).
+ * Here:      looking at the hosts that serve, from time to time: how many calls each has
+ * run, how much memory it has. Limits are a little different for each host, so that several
+ * servers do not recycle in step. Elsewhere: the exchange, which is a reload of all
+ * (generations.c).
  *
  * On the supervisor thread only.
  */
@@ -26,15 +26,19 @@
 #define AGAIN_MS       60000u /* after an attempt that has failed */
 #define JITTER_PERCENT 10u
 
-struct opb_recycler {
+struct watched {
     pid_t pid; /* of the host that the rest is about; 0: none */
     uint64_t since_ms;
     uint64_t call_limit;   /* 0: none */
     uint64_t memory_limit; /* in KiB; 0: none */
-    uint64_t look_ms;
     uint64_t memory_ms;
     uint64_t again_ms;
     bool was_unreadable; /* said once */
+};
+
+struct opb_recycler {
+    uint64_t look_ms;
+    struct watched hosts[OPB_MAX_WORKERS];
 };
 
 struct opb_recycler *
@@ -86,46 +90,66 @@ read_memory(pid_t pid)
 }
 
 static bool
-has_too_many_calls(const struct opb_recycler *recycler, struct opb_session *session)
+has_too_many_calls(const struct watched *watched, struct opb_session *session)
 {
     uint64_t count = opb_session_call_count(session);
 
-    if (recycler->call_limit == 0 || count < recycler->call_limit) {
+    if (watched->call_limit == 0 || count < watched->call_limit) {
         return false;
     }
     opb_log_warning("The host (pid %ld) has run %llu calls (Python.MaxCalls): another one "
                     "takes its place",
-                    (long)recycler->pid, (unsigned long long)count);
+                    (long)watched->pid, (unsigned long long)count);
     return true;
 }
 
 static bool
-has_too_much_memory(struct opb_recycler *recycler, uint64_t now_ms)
+has_too_much_memory(struct watched *watched, uint64_t now_ms)
 {
     uint64_t memory;
     uint64_t taken_ms;
 
-    if (recycler->memory_limit == 0 || now_ms < recycler->memory_ms) {
+    if (watched->memory_limit == 0 || now_ms < watched->memory_ms) {
         return false;
     }
-    memory = read_memory(recycler->pid);
-    if (memory == 0 && errno != ENOENT && errno != ESRCH && !recycler->was_unreadable) {
-        recycler->was_unreadable = true;
+    memory = read_memory(watched->pid);
+    if (memory == 0 && errno != ENOENT && errno != ESRCH && !watched->was_unreadable) {
+        watched->was_unreadable = true;
         opb_log_warning("The memory of the host (pid %ld) cannot be read (%s): "
                         "Python.MaxMemory has no effect",
-                        (long)recycler->pid, strerror(errno));
+                        (long)watched->pid, strerror(errno));
     }
     taken_ms = (opb_clock_ms() - now_ms) * MEMORY_SHARE;
-    recycler->memory_ms = opb_deadline_ms(taken_ms > MEMORY_MS ? taken_ms : MEMORY_MS);
-    if (memory < recycler->memory_limit) {
+    watched->memory_ms = opb_deadline_ms(taken_ms > MEMORY_MS ? taken_ms : MEMORY_MS);
+    if (memory < watched->memory_limit) {
         return false;
     }
     opb_log_warning("The host (pid %ld) has %llu MiB of memory (Python.MaxMemory): another "
                     "one takes its place",
-                    (long)recycler->pid, (unsigned long long)(memory / 1024u));
-    if (now_ms - recycler->since_ms < YOUNG_MS) {
+                    (long)watched->pid, (unsigned long long)(memory / 1024u));
+    if (now_ms - watched->since_ms < YOUNG_MS) {
         opb_log_warning("That was soon after its start: if the script needs so much, raise "
                         "the configuration option \"Python.MaxMemory\"");
+    }
+    return true;
+}
+
+/* Whether the host needs a successor. */
+static bool
+look_at(struct watched *watched, const struct opb_config *config,
+        struct opb_session *session, uint64_t now_ms)
+{
+    if (opb_session_pid(session) != watched->pid) {
+        watched->pid = opb_session_pid(session);
+        watched->since_ms = now_ms;
+        watched->call_limit = jitter(config->max_calls);
+        watched->memory_limit = jitter((uint64_t)config->max_memory_mb * 1024u);
+        watched->memory_ms = now_ms + MEMORY_MS;
+        watched->again_ms = 0;
+    }
+    if (now_ms < watched->again_ms ||
+        (!has_too_many_calls(watched, session) && !has_too_much_memory(watched, now_ms))) {
+        return false;
     }
     return true;
 }
@@ -133,36 +157,26 @@ has_too_much_memory(struct opb_recycler *recycler, uint64_t now_ms)
 void
 opb_recycler_look(struct opb_recycler *recycler, struct opb_pool *pool)
 {
-    const struct opb_config *config = pool->node->config;
     uint64_t now_ms = opb_clock_ms();
-    struct opb_session *session;
+    bool is_needed = false;
 
     if (now_ms < recycler->look_ms) {
         return;
     }
     recycler->look_ms = now_ms + LOOK_MS;
-    session = opb_session_current(pool->node);
-    if (session == NULL) {
-        return;
+    for (uint32_t i = 0; i < OPB_MAX_WORKERS && !is_needed; i++) {
+        struct opb_session *session = opb_session_at(pool->node, i);
+
+        is_needed = session != NULL &&
+                    look_at(&recycler->hosts[i], pool->node->config, session, now_ms);
+        opb_session_unref(session);
     }
-    if (opb_session_pid(session) != recycler->pid) {
-        recycler->pid = opb_session_pid(session);
-        recycler->since_ms = now_ms;
-        recycler->call_limit = jitter(config->max_calls);
-        recycler->memory_limit = jitter((uint64_t)config->max_memory_mb * 1024u);
-        recycler->memory_ms = now_ms + MEMORY_MS;
-        recycler->again_ms = 0;
+    for (uint32_t i = 0; i < OPB_MAX_WORKERS && is_needed; i++) {
+        recycler->hosts[i].again_ms = now_ms + AGAIN_MS; /* one reload is for all */
     }
-    if (now_ms < recycler->again_ms) {
-        goto unref;
-    }
-    if (has_too_many_calls(recycler, session) || has_too_much_memory(recycler, now_ms)) {
-        recycler->again_ms = now_ms + AGAIN_MS;
+    if (is_needed) {
         opb_pool_request_reload(pool, "The host has to be replaced");
     }
-
-unref:
-    opb_session_unref(session);
 }
 
 uint64_t

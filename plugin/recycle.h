@@ -12,7 +12,7 @@ struct opb_recycler;
 
 struct opb_recycler *opb_recycler_new(void); /* NULL without memory */
 void opb_recycler_free(struct opb_recycler *recycler);
-/* If it is time: looks at the host that serves, and asks for a reload if need be. */
+/* If it is time: looks at the hosts that serve, and asks for a reload if need be. */
 void opb_recycler_look(struct opb_recycler *recycler, struct opb_pool *pool);
 /* When it is time; OPB_FOREVER if there are no limits. */
 uint64_t opb_recycler_next_ms(const struct opb_recycler *recycler,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* plugin/retire.c - the end of a generation that has lost its place
+/* plugin/retire.c - the end of the hosts of a generation that has lost its place
  *
- * Here:      a thread for each: the last event, the last calls, Finalize, the end of the
- *            process; every step has a limit.
- * Elsewhere: how it lost its place (generations.c), the calls (load.c).
+ * Here:      a thread for each host: the last event, the last calls, Finalize, the end of
+ * the process; every step has a limit. Elsewhere: how it lost its place (generations.c),
+ * the calls (load.c).
  */
 #include "plugin/pool_state.h"
 
@@ -78,12 +78,15 @@ is_stopping(struct opb_pool *pool)
     return result;
 }
 
-/* Waits until the script has been told that it stops. */
+/* Waits until the script has been told that it stops, which the primary is. */
 static void
 await_last_event(const struct opb_retired *retired, uint64_t deadline_ms)
 {
     struct opb_events *events = retired->pool->node->events;
 
+    if (opb_session_worker(retired->session) != 0) {
+        return;
+    }
     while (!is_stopping(retired->pool) && !opb_session_is_dead(retired->session) &&
            opb_clock_ms() < deadline_ms) {
         uint64_t step_ms = opb_deadline_ms(WAIT_STEP_MS);

@@ -28,13 +28,27 @@ void opb_routes_register_fixed(struct opb_routes *routes);
 /* The host of a session begins to load: what it registers goes into a table of its own, and
  * the other hosts keep theirs. The session is a name here, and never looked into. */
 void opb_routes_begin(struct opb_routes *routes, const struct opb_session *session);
+/* The same for a host that has to register what another one has registered already: nothing
+ * is registered with Orthanc for it. */
+void opb_routes_begin_follower(struct opb_routes *routes,
+                               const struct opb_session *session);
+/* Whether two hosts have registered different things; text says what. */
+bool opb_routes_differ(struct opb_routes *routes, const struct opb_session *session,
+                       const struct opb_session *other, char *text, size_t capacity);
 /* Its table is about to be the current one: until that is so, kinds that only one of both
  * has are not called, since a call may still reach either host. */
 void opb_routes_narrow(struct opb_routes *routes, const struct opb_session *session);
-/* It has loaded: its table is what new calls find. Logs what it lacks that the table before
- * had. */
+/* It does not become it: all that the current one has is called again. */
+void opb_routes_widen(struct opb_routes *routes);
+/* It has loaded: logs what it lacks that the table which new calls find has. */
+void opb_routes_log_losses(struct opb_routes *routes, const struct opb_session *session);
+/* It has loaded: its table is what new calls find. Calls nothing of Orthanc. */
 void opb_routes_commit(struct opb_routes *routes, const struct opb_session *session);
-/* It has ended, or could not load. The table that new calls find stays. */
+/* It has loaded what new calls find already: calls may go to it, too. */
+void opb_routes_join(struct opb_routes *routes, const struct opb_session *session);
+/* After either: routes that wait for an entry point may have to be registered. */
+void opb_routes_look_for_late(struct opb_routes *routes);
+/* It has ended, or could not load. What new calls find stays. */
 void opb_routes_forget(struct opb_routes *routes, const struct opb_session *session);
 
 /* The script of a session registers. kind is a call name; index the host's number of a

@@ -28,9 +28,10 @@
 
 #define HANDSHAKE_MS       5000u
 #define BACKLOG            64
-#define MAX_ALLOWED        8
+#define MAX_ALLOWED        (8 * (int)OPB_MAX_WORKERS)
 #define COMPLAIN_EVERY_MS  10000u
 #define MAX_ACCEPTS_A_TURN 64
+#define MOST_SERVICE_LANES 512u /* of all hosts: each is a thread here */
 
 struct slot {
     struct opb_services *services;
@@ -50,7 +51,8 @@ struct opb_services {
     atomic_uint_least64_t refused_ms;
     pthread_mutex_t lock;
     struct opb_session *allowed[MAX_ALLOWED]; /* a reference each */
-    struct slot slots[OPB_MAX_SERVICE_LANES];
+    size_t slot_count;
+    struct slot slots[];
 };
 
 static void
@@ -91,12 +93,18 @@ opb_services_open(struct opb_services **out, struct opb_node *node, const char *
 {
     struct opb_services *services;
     enum opb_status status;
+    size_t slot_count;
 
     *out = NULL;
-    services = calloc(1, sizeof(*services));
+    slot_count = (size_t)OPB_MAX_SERVICE_LANES * node->config->workers;
+    if (slot_count > MOST_SERVICE_LANES) {
+        slot_count = MOST_SERVICE_LANES;
+    }
+    services = calloc(1, sizeof(*services) + slot_count * sizeof(services->slots[0]));
     if (services == NULL) {
         return OPB_NO_MEMORY;
     }
+    services->slot_count = slot_count;
     services->node = node;
     services->listen_fd = -1;
     if (pthread_mutex_init(&services->lock, NULL) != 0) {
@@ -239,7 +247,7 @@ find_child(struct opb_services *services, const struct opb_session *host, pid_t 
     struct opb_session *found = NULL;
 
     *lane_count = 0;
-    for (size_t i = 0; i < OPB_MAX_SERVICE_LANES; i++) {
+    for (size_t i = 0; i < services->slot_count; i++) {
         const struct slot *slot = &services->slots[i];
 
         *lane_count += slot->child != NULL ? 1u : 0u;
@@ -428,7 +436,7 @@ run_lane(void *argument)
 static void
 reap_threads(struct opb_services *services)
 {
-    for (size_t i = 0; i < OPB_MAX_SERVICE_LANES; i++) {
+    for (size_t i = 0; i < services->slot_count; i++) {
         struct slot *slot = &services->slots[i];
         bool is_done;
 
@@ -446,7 +454,7 @@ reap_threads(struct opb_services *services)
 static struct slot *
 find_free(struct opb_services *services)
 {
-    for (size_t i = 0; i < OPB_MAX_SERVICE_LANES; i++) {
+    for (size_t i = 0; i < services->slot_count; i++) {
         if (!services->slots[i].is_used) {
             return &services->slots[i];
         }
@@ -528,13 +536,13 @@ opb_services_close(struct opb_services *services)
     }
     stop_listening(services);
     pthread_mutex_lock(&services->lock);
-    for (size_t i = 0; i < OPB_MAX_SERVICE_LANES; i++) {
+    for (size_t i = 0; i < services->slot_count; i++) {
         if (services->slots[i].lane != NULL) {
             opb_lane_shutdown(services->slots[i].lane);
         }
     }
     pthread_mutex_unlock(&services->lock);
-    for (size_t i = 0; i < OPB_MAX_SERVICE_LANES; i++) {
+    for (size_t i = 0; i < services->slot_count; i++) {
         if (services->slots[i].is_used) {
             opb_own_thread_join(services->slots[i].thread,
                                 "an SDK call of a Python thread");

@@ -7,8 +7,9 @@
 
 #include "session.h"
 
-#define OPB_MAX_HOST_LANES    64u  /* what the threads of one host use at most */
-#define OPB_MAX_CHILD_LANES   128u /* of all child processes */
+#define OPB_MAX_HOST_LANES  64u  /* what the threads of one host use at most */
+#define OPB_MAX_CHILD_LANES 128u /* of all child processes */
+/* For each of Python.Workers, up to 512 for all. */
 #define OPB_MAX_SERVICE_LANES (OPB_MAX_HOST_LANES + OPB_MAX_CHILD_LANES)
 
 /* Listens on path (mode 0600). */

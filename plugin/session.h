@@ -26,9 +26,11 @@
 
 struct opb_handles;
 
-/* Gives a session with one reference, in state "loading". */
-OPB_MUST_CHECK enum opb_status
-opb_session_new(struct opb_session **out, struct opb_node *node, uint32_t host, pid_t pid);
+/* Gives a session with one reference, in state "loading". worker: which of the hosts of its
+ * generation it is, less than OPB_MAX_WORKERS. */
+OPB_MUST_CHECK enum opb_status opb_session_new(struct opb_session **out,
+                                               struct opb_node *node, uint32_t host,
+                                               pid_t pid, uint32_t worker);
 /* Gives the session of a child process of that host, with one reference. Its service
  * threads hold the references; the last one frees the child's objects. */
 OPB_MUST_CHECK enum opb_status
@@ -41,6 +43,9 @@ uint32_t opb_session_host(const struct opb_session *session);
 /* When it was made, by opb_clock_ms(). */
 uint64_t opb_session_born_ms(const struct opb_session *session);
 pid_t opb_session_pid(const struct opb_session *session);
+uint32_t opb_session_worker(const struct opb_session *session);
+/* How many hosts its generation has. */
+uint32_t opb_session_worker_count(const struct opb_session *session);
 struct opb_handles *opb_session_handles(struct opb_session *session);
 struct opb_node *opb_session_node(struct opb_session *session);
 /* "was killed by signal 9 (Killed)"; copied; "" while alive. */
@@ -53,8 +58,10 @@ bool opb_session_wait_death(struct opb_session *session, uint64_t deadline_ms);
 struct opb_message *opb_session_message(struct opb_session *session);
 void opb_session_message_back(struct opb_session *session, struct opb_message *message);
 
-/* The session that calls go to now, with a reference, or NULL. */
-struct opb_session *opb_session_current(struct opb_node *node);
+/* The session that calls go to now as that worker, with a reference, or NULL. */
+struct opb_session *opb_session_at(struct opb_node *node, uint32_t worker);
+/* The one that change events go to: the first. */
+struct opb_session *opb_session_primary(struct opb_node *node);
 /* How many calls have been sent to it, without those that are nested in others. */
 uint64_t opb_session_call_count(struct opb_session *session);
 /* Whether one of them runs. */
@@ -63,17 +70,20 @@ bool opb_session_is_busy(struct opb_session *session);
  * drivers that it has, until deadline_ms, its death, or the end of the node. */
 void opb_session_drain(struct opb_session *session, uint64_t deadline_ms);
 
-/* The host has loaded the script: from now on calls go to it (node->session). False: it has
- * ended meanwhile, and nothing was changed. */
+/* The host has loaded the script: from now on calls go to it (node->sessions). False: it
+ * has ended meanwhile, and nothing was changed. */
 bool opb_session_activate(struct opb_session *session);
+/* The same for a whole generation, at the same moment: calls go to no others any more.
+ * False: one of them has ended, and nothing was changed. */
+bool opb_session_activate_all(struct opb_session *const *sessions, uint32_t count);
 /* The host hangs, and is about to be killed: no more calls go to it. Those that run go on
  * until it has ended. False: it has ended, or this was said before. */
 bool opb_session_condemn(struct opb_session *session);
-/* The active session, with a reference, if its host has left every lane that was opened for
- * some seconds without an answer; else NULL. */
+/* An active session, with a reference, whose host has left every lane that was opened for
+ * some seconds without an answer; NULL if there is none. */
 struct opb_session *opb_session_mute(struct opb_node *node);
 /* The host has died, or is given up: wakes every thread that waits on one of its lanes,
- * takes it out of node->session. Any thread, any number of times; the first reason counts.
+ * takes it out of node->sessions. Any thread, any number of times; the first reason counts.
  */
 void opb_session_end(struct opb_session *session, const char *reason);
 
@@ -87,10 +97,13 @@ OPB_MUST_CHECK enum opb_status opb_session_connect(struct opb_session *session,
 void opb_session_adopt(struct opb_session *session, struct opb_lane *lane);
 void opb_session_forget(struct opb_session *session, struct opb_lane *lane);
 
-/* Takes a free call lane of the active session, or connects one; waits for a host until
- * deadline_ms. Gives both (*session with a reference). OPB_LATE: no host in time.
- * OPB_STOPPING: the node is past serving. */
-OPB_MUST_CHECK enum opb_status opb_lane_acquire(struct opb_node *node,
+#define OPB_ANY_WORKER UINT32_MAX
+
+/* Takes a free call lane of an active session, or connects one; waits for a host until
+ * deadline_ms. worker: of that one; OPB_ANY_WORKER: of the one in which the fewest calls
+ * are in progress, and among those, of the one that was used last. Gives both (*session
+ * with a reference). OPB_LATE: no host in time. OPB_STOPPING: the node is past serving. */
+OPB_MUST_CHECK enum opb_status opb_lane_acquire(struct opb_node *node, uint32_t worker,
                                                 struct opb_session **session,
                                                 struct opb_lane **lane,
                                                 uint64_t deadline_ms);

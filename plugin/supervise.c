@@ -48,16 +48,17 @@ opb_pool_wake(struct opb_pool *pool)
 }
 
 void
-opb_pool_end_host(struct opb_pool *pool, const char *reason)
+opb_place_end_host(struct opb_place *place, const char *reason)
 {
+    struct opb_pool *pool = place->pool;
     struct opb_session *host;
     struct opb_session *arrived;
 
     pthread_mutex_lock(&pool->lock);
-    host = pool->host;
-    arrived = pool->arrived;
-    pool->host = NULL;
-    pool->arrived = NULL;
+    host = place->host;
+    arrived = place->arrived;
+    place->host = NULL;
+    place->arrived = NULL;
     pthread_mutex_unlock(&pool->lock);
     if (host != NULL) {
         opb_session_end(host, reason);
@@ -69,15 +70,32 @@ opb_pool_end_host(struct opb_pool *pool, const char *reason)
 }
 
 void
-opb_pool_host_started(void *context, uint32_t host, pid_t pid)
+opb_pool_end_hosts(struct opb_pool *pool, const char *reason)
+{
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        opb_place_end_host(&pool->places[i], reason);
+    }
+}
+
+void
+opb_pool_host_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
 {
     struct opb_pool *pool = context;
     struct opb_session *session;
+    struct opb_place *place;
     bool is_unneeded;
 
     if (!opb_pool_admit(pool, pid)) {
         return;
     }
+    if (worker >= opb_pool_worker_count(pool)) {
+        opb_log_error(
+            "The worker has started more hosts than this server wants: host %u is "
+            "not used",
+            host);
+        return;
+    }
+    place = &pool->places[worker];
     pthread_mutex_lock(&pool->lock);
     is_unneeded = pool->switching_host != 0; /* it was started for the place that is lost */
     if (is_unneeded) {
@@ -88,8 +106,8 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid)
         opb_pool_wake(pool);
         return;
     }
-    opb_pool_end_host(pool, "was replaced by another");
-    if (opb_session_new(&session, pool->node, host, pid) != OPB_OK) {
+    opb_place_end_host(place, "was replaced by another");
+    if (opb_session_new(&session, pool->node, host, pid, worker) != OPB_OK) {
         opb_log_error("Not enough memory for the new host (pid %ld): calls to it will fail",
                       (long)pid);
         return;
@@ -97,9 +115,9 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid)
     opb_log_info("Host %u has started (pid %ld)", host, (long)pid);
     opb_services_allow(pool->node->services, session);
     pthread_mutex_lock(&pool->lock);
-    pool->host = session;
+    place->host = session;
     if (!pool->is_stopping) {
-        pool->arrived = opb_session_ref(session);
+        place->arrived = opb_session_ref(session);
     }
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
@@ -139,21 +157,28 @@ void
 opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
 {
     struct opb_pool *pool = context;
-    bool is_current;
+    struct opb_place *place = NULL;
     bool is_starting;
     bool is_stopping;
 
     if (pid > 1) { /* the pool has reaped the leader, and killed the rest */
         opb_pool_remove_group(pool, pid);
     }
-    if (host == pool->hung_sent) {
-        pool->hung_end_ms = OPB_FOREVER;
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        if (host == pool->places[i].hung_sent) {
+            pool->places[i].hung_end_ms = OPB_FOREVER;
+        }
     }
     if (opb_generation_host_died(pool, host, pid, reason)) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
-    is_current = pool->host != NULL && opb_session_host(pool->host) == host;
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        if (pool->places[i].host != NULL &&
+            opb_session_host(pool->places[i].host) == host) {
+            place = &pool->places[i];
+        }
+    }
     is_starting = pool->is_starting;
     is_stopping = pool->is_stopping;
     if (is_starting) {
@@ -167,8 +192,8 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
         log_death(pool, pid, reason, is_stopping);
         note_death(pool, pid, reason);
     }
-    if (is_current) {
-        opb_pool_end_host(pool, reason);
+    if (place != NULL) {
+        opb_place_end_host(place, reason);
     }
 }
 
@@ -202,7 +227,9 @@ lose_pool(struct opb_pool *pool, const char *why)
     char how[160] = "";
     char text[512];
 
-    pool->hung_end_ms = OPB_FOREVER;
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        pool->places[i].hung_end_ms = OPB_FOREVER;
+    }
     if (opb_clock_ms() - pool->launched_ms > HEALTHY_MS) {
         pool->relaunch_count = 0;
     }
@@ -226,7 +253,7 @@ lose_pool(struct opb_pool *pool, const char *why)
     /* cut if it does not fit */
     (void)snprintf(how, sizeof(how), "was ended, since its worker is gone");
     opb_generation_lose(pool, how); /* first: who takes over now is ended next */
-    opb_pool_end_host(pool, how);
+    opb_pool_end_hosts(pool, how);
     pthread_mutex_lock(&pool->lock);
     is_starting = pool->is_starting;
     is_stopping = pool->is_stopping;
@@ -311,19 +338,18 @@ opb_pool_doom_session(struct opb_pool *pool, struct opb_session *session,
 static enum opb_status
 end_doomed(struct opb_pool *pool)
 {
-    struct opb_doomed doomed[OPB_POOL_GROUPS];
     enum opb_status status = OPB_OK;
-    uint32_t count;
 
     pthread_mutex_lock(&pool->lock);
-    count = pool->doomed_count;
-    memcpy(doomed, pool->doomed, sizeof(doomed));
-    pool->doomed_count = 0;
-    pthread_mutex_unlock(&pool->lock);
-    for (uint32_t i = 0; i < count && status == OPB_OK; i++) {
-        status = opb_control_replace_host(pool->control, doomed[i].host, doomed[i].reason,
+    while (pool->doomed_count > 0 && status == OPB_OK) {
+        struct opb_doomed doomed = pool->doomed[--pool->doomed_count];
+
+        pthread_mutex_unlock(&pool->lock);
+        status = opb_control_replace_host(pool->control, doomed.host, doomed.reason,
                                           opb_deadline_ms(SEND_MS));
+        pthread_mutex_lock(&pool->lock);
     }
+    pthread_mutex_unlock(&pool->lock);
     return status;
 }
 
@@ -342,6 +368,9 @@ send_news(struct opb_pool *pool)
     if (status == OPB_OK) {
         status = end_doomed(pool);
     }
+    if (status == OPB_OK) { /* after those that have failed: their places are needed */
+        status = opb_generation_ask(pool);
+    }
     if (status != OPB_OK) {
         lose_pool(pool, opb_control_failure(pool->control));
     }
@@ -351,22 +380,24 @@ void
 opb_pool_host_hangs(struct opb_session *session, const char *reason)
 {
     struct opb_pool *pool = opb_session_node(session)->pool;
+    struct opb_place *place;
 
     if (pool == NULL) { /* nobody could kill it; its calls must end all the same */
         opb_session_end(session, reason);
         return;
     }
+    place = &pool->places[opb_session_worker(session)];
     pthread_mutex_lock(&pool->lock);
-    if (pool->hung_host != 0) { /* another generation hangs, too: once will do */
+    if (place->hung_host != 0) { /* another generation hangs, too: once will do */
         opb_pool_doom(pool, opb_session_host(session), OPB_NOT_IN_TIME);
         pthread_mutex_unlock(&pool->lock);
         opb_pool_wake(pool);
         return;
     }
-    pool->hung_host = opb_session_host(session);
-    (void)snprintf(pool->hung_reason, sizeof(pool->hung_reason), "%s",
-                   reason);                              /* cut if it does not fit */
-    for (char *c = pool->hung_reason; *c != '\0'; c++) { /* it may quote a request */
+    place->hung_host = opb_session_host(session);
+    (void)snprintf(place->hung_reason, sizeof(place->hung_reason), "%s",
+                   reason);                               /* cut if it does not fit */
+    for (char *c = place->hung_reason; *c != '\0'; c++) { /* it may quote a request */
         *c = (unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f ? '?' : *c;
     }
     pthread_mutex_unlock(&pool->lock);
@@ -376,23 +407,40 @@ opb_pool_host_hangs(struct opb_session *session, const char *reason)
 static void
 send_hung(struct opb_pool *pool)
 {
-    char reason[sizeof(pool->hung_reason)];
-    uint32_t host;
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        struct opb_place *place = &pool->places[i];
+        char reason[sizeof(place->hung_reason)];
+        uint32_t host;
 
-    pthread_mutex_lock(&pool->lock);
-    host = pool->hung_host;
-    pool->hung_host = 0;
-    memcpy(reason, pool->hung_reason, sizeof(reason));
-    pthread_mutex_unlock(&pool->lock);
-    if (host == 0 || pool->control == NULL) {
-        return;
+        pthread_mutex_lock(&pool->lock);
+        host = place->hung_host;
+        place->hung_host = 0;
+        memcpy(reason, place->hung_reason, sizeof(reason));
+        pthread_mutex_unlock(&pool->lock);
+        if (host == 0 || pool->control == NULL) {
+            continue;
+        }
+        place->hung_sent = host;
+        place->hung_end_ms = opb_deadline_ms(HUNG_END_MS);
+        if (opb_control_host_hangs(pool->control, host, reason, opb_deadline_ms(SEND_MS)) !=
+            OPB_OK) {
+            lose_pool(pool, opb_control_failure(pool->control));
+        }
     }
-    pool->hung_sent = host;
-    pool->hung_end_ms = opb_deadline_ms(HUNG_END_MS);
-    if (opb_control_host_hangs(pool->control, host, reason, opb_deadline_ms(SEND_MS)) !=
-        OPB_OK) {
-        lose_pool(pool, opb_control_failure(pool->control));
+}
+
+/* When a host that hangs must be dead; OPB_FOREVER: none does. */
+static uint64_t
+hung_end_ms(const struct opb_pool *pool)
+{
+    uint64_t end_ms = OPB_FOREVER;
+
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        if (pool->places[i].hung_end_ms < end_ms) {
+            end_ms = pool->places[i].hung_end_ms;
+        }
     }
+    return end_ms;
 }
 
 /* Finalize is about to begin: from now on the pool starts no host. */
@@ -587,8 +635,8 @@ poll_timeout(struct opb_pool *pool, bool has_more)
     if (pool->relaunch_ms < next_ms) {
         next_ms = pool->relaunch_ms;
     }
-    if (pool->hung_end_ms < next_ms) {
-        next_ms = pool->hung_end_ms;
+    if (hung_end_ms(pool) < next_ms) {
+        next_ms = hung_end_ms(pool);
     }
     if (pool->resume_ms > opb_clock_ms() && pool->resume_ms < next_ms) {
         next_ms = pool->resume_ms;
@@ -624,7 +672,7 @@ opb_pool_supervise(void *argument)
         if (items[WATCH_LIFELINE].revents != 0) {
             serve_lifeline(pool);
         }
-        if (pool->hung_end_ms <= opb_clock_ms()) {
+        if (hung_end_ms(pool) <= opb_clock_ms()) {
             lose_pool(pool, "it has not ended a host that hangs");
         }
         if (items[WATCH_FILES].revents != 0) {

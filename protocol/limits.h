@@ -20,6 +20,7 @@
 #define OPB_SECRET_BYTES       32u           /* attach secret */
 #define OPB_SEGMENT_EXT_TYPE   1             /* msgpack ext: u32 big-endian segment index */
 #define OPB_NODE_NAME_BYTES    64u           /* longest node name */
+#define OPB_MAX_WORKERS        64u           /* hosts of one generation of a node */
 #define OPB_RING_BYTES         (128u * 1024u) /* of each direction of a lane in memory */
 #define OPB_RING_METHOD        0xffffffffu    /* of the notification that accepts one */
 

@@ -10,11 +10,14 @@
 /* On the control connection (node <-> supervisor), after the handshake. */
 enum opb_control_method {
     /* node -> pool, request. [node_name str, orthanc_version str, node_socket str,
-     * secret bin, orthanc_pid uint, zygote map] -> [node str]: the name made unique. The
-     * pool then starts the node's hosts. The map may be left out; its keys: "preload"
-     * [module str...], "verbose" bool, "starting" bool (no host without these modules). */
+     * secret bin, orthanc_pid uint, workers uint, zygote map] -> [node str, workers uint]:
+     * the name made unique, and how many hosts it has at a time, which may be fewer than it
+     * asked for, and at least 1. The pool then starts them. The map may be left out; its
+     * keys: "preload" [module str...], "verbose" bool, "starting" bool (no host without
+     * these modules). */
     OPB_CONTROL_ATTACH = 1,
-    /* pool -> node, notification. [host uint, pid uint] */
+    /* pool -> node, notification. [host uint, pid uint, worker uint]: worker says which of
+     * the hosts of its generation it is, from 0 */
     OPB_CONTROL_HOST_STARTED = 2,
     /* pool -> node, notification. [host uint, pid uint, reason str]; reason reads
      * "was killed by signal 11 (Segmentation fault)" or "ended with exit code 7". */
@@ -31,18 +34,20 @@ enum opb_control_method {
     /* node -> pool, notification. [host uint, reason str]: it does not answer in time. As
      * REPLACE_HOST, after the Python stacks of all its threads were written to the log. */
     OPB_CONTROL_HOST_HANGS = 10,
-    /* node -> pool, notification. []: start one more host, beside the one that runs.
-     * Ignored while there is one already. */
+    /* node -> pool, notification. []: start another host beside each that runs. Ignored
+     * where there is one already. */
     OPB_CONTROL_START_NEXT = 7,
-    /* pool -> node, notification. [host uint, pid uint]: it has been started; pid 0: it
-     * could not be, and HOST_DIED says why. If it dies, no other is started for it. */
+    /* pool -> node, notification. [host uint, pid uint, worker uint]: it has been started;
+     * pid 0: it could not be, and HOST_DIED says why. If it dies, no other is started for
+     * it. */
     OPB_CONTROL_NEXT_STARTED = 8,
-    /* node -> pool, notification. [host uint]: the next host takes the place of the one
-     * that runs, which nobody replaces when it ends. If the next one has died meanwhile,
-     * another is started in its place. */
+    /* node -> pool, notification. [[host uint...]]: for each worker, from 0, the next host,
+     * which takes the place of the one that runs, which nobody replaces when it ends. If
+     * the next one has died meanwhile, another is started in its place. */
     OPB_CONTROL_SWITCH = 9,
-    /* pool -> node, notification. [host uint]: done. HOST_STARTED that came after SWITCH
-     * was sent and before this is about a host that has lost its place. */
+    /* pool -> node, notification. [host uint]: done; the first of them. HOST_STARTED that
+     * came after SWITCH was sent and before this is about hosts that have lost their place.
+     */
     OPB_CONTROL_SWITCHED = 11,
     /* pool -> node, notification. []: somebody asks for the next generation (SIGHUP). */
     OPB_CONTROL_RELOAD = 12,

@@ -21,11 +21,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define MAX_BYTES 32768u
 
 static void
-host_started(void *context, uint32_t host, pid_t pid)
+host_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
 {
     (void)context;
     (void)host;
-    if (pid < 0) {
+    if (pid < 0 || worker >= OPB_MAX_WORKERS) {
         abort();
     }
 }
@@ -65,8 +65,9 @@ make_attached(uint8_t *out)
     size_t bytes = 0;
 
     opb_message_begin_response(message, 1);
-    opb_pack_array(message, 1);
+    opb_pack_array(message, 2);
     opb_pack_cstr(message, "fuzz");
+    opb_pack_uint(message, 1);
     if (opb_message_frame(message, &parts, &part_count) != OPB_OK) {
         abort();
     }

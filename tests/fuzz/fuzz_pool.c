@@ -47,7 +47,7 @@ opb_host_start_next(struct opb_slot *slot)
 {
     if (slot->next == NULL) {
         slot->next = slot->host;
-        opb_node_next_started(slot->node, the_host.id, the_host.pid);
+        opb_node_next_started(slot, the_host.id, the_host.pid);
     }
 }
 
@@ -195,13 +195,14 @@ make_attach(uint8_t *out, struct opb_message *message)
     opb_pack_cstr(message, "/etc/passwd");
     opb_pack_bool(message, true);
     bytes += append(out + bytes, message);
-    opb_message_begin_request(message, OPB_CONTROL_ATTACH, 6);
+    opb_message_begin_request(message, OPB_CONTROL_ATTACH, 7);
     opb_message_set_msgid(message, 1);
     opb_pack_cstr(message, "node");
     opb_pack_cstr(message, "1.10.1");
     opb_pack_cstr(message, "/nowhere");
     opb_pack_bytes(message, secret, sizeof(secret));
     opb_pack_uint(message, 1);
+    opb_pack_uint(message, 2);
     opb_pack_map(message, 2);
     opb_pack_cstr(message, "verbose");
     opb_pack_bool(message, true);

@@ -455,6 +455,7 @@ fuzz_node(void)
         abort();
     }
     node->config->queue_timeout_ms = 2000;
+    node->config->workers = 1;
     strcpy(node->name, "fuzz");
     start_peer();
     (void)atexit(remove_directory);
@@ -462,7 +463,7 @@ fuzz_node(void)
     if (opb_routes_new(&node->routes, node) != OPB_OK) {
         abort();
     }
-    if (opb_session_new(&session, node, 1, getpid()) != OPB_OK) {
+    if (opb_session_new(&session, node, 1, getpid(), 0) != OPB_OK) {
         abort();
     }
     register_all();

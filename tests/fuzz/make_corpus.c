@@ -105,9 +105,10 @@ make_hellos(const char *directory, struct opb_message *message)
 static void
 make_news(const char *directory, struct opb_message *message)
 {
-    opb_message_begin_notify(message, OPB_CONTROL_HOST_STARTED, 2);
+    opb_message_begin_notify(message, OPB_CONTROL_HOST_STARTED, 3);
     opb_pack_uint(message, 1);
     opb_pack_uint(message, 4242);
+    opb_pack_uint(message, 0);
     write_input(directory, "started", "\0", 1, message, true);
     opb_message_begin_notify(message, OPB_CONTROL_HOST_DIED, 3);
     opb_pack_uint(message, 1);
@@ -119,8 +120,9 @@ make_news(const char *directory, struct opb_message *message)
     opb_pack_cstr(message, "a line\nof the worker");
     write_input(directory, "log", "\0", 1, message, true);
     opb_message_begin_response(message, 1);
-    opb_pack_array(message, 1);
+    opb_pack_array(message, 2);
     opb_pack_cstr(message, "node");
+    opb_pack_uint(message, 1);
     write_input(directory, "attached", "\1", 1, message, true);
     opb_message_error(message, 1, OPB_FAULT_RUNTIME, 0, "the worker is stopping");
     write_input(directory, "refused", "\1", 1, message, true);

@@ -360,13 +360,13 @@ def control_log_flood(control, _rng, _node_pid):
 
 def control_odd_pids(control, _rng, node_pid):
     for pid in (0, 1, node_pid, (1 << 31) - 1):
-        control.send([NOTIFY, wire.HOST_STARTED, [7, pid]])
+        control.send([NOTIFY, wire.HOST_STARTED, [7, pid, 0]])
 
 
 def control_strangers(control, _rng, _node_pid):
     """Processes that are no hosts of ours; see what the node does to them when we end."""
     with open(os.environ['OPB_TEST_EVIL'] + '.innocent', encoding='ascii') as f:
-        control.send([NOTIFY, wire.HOST_STARTED, [8, int(f.read())]])
+        control.send([NOTIFY, wire.HOST_STARTED, [8, int(f.read()), 0]])
 
 
 def control_unknown_deaths(control, rng, _node_pid):
@@ -388,13 +388,14 @@ CONTROL_BYTES = {
     'log-type': wire.frame([NOTIFY, wire.LOG, [1, 5]]),
     'short-post': wire.frame([NOTIFY, wire.HOST_STARTED, [1]]),
     'long-post': wire.frame([NOTIFY, wire.HOST_DIED, [1, 1, 'x', 1]]),
-    'pid-64': wire.frame([NOTIFY, wire.HOST_STARTED, [1, 1 << 40]]),
-    'pid-negative': wire.frame([NOTIFY, wire.HOST_STARTED, [1, -5]]),
+    'pid-64': wire.frame([NOTIFY, wire.HOST_STARTED, [1, 1 << 40, 0]]),
+    'pid-negative': wire.frame([NOTIFY, wire.HOST_STARTED, [1, -5, 0]]),
+    'worker-64': wire.frame([NOTIFY, wire.HOST_STARTED, [1, 1, 64]]),
     'huge': BYTES['huge-envelope'],
     'deep': wire.frame(Raw(ENVELOPES['deep-arrays'])),
     'bomb': wire.frame(Raw(ENVELOPES['map-bomb'])),
     'noise': BYTES['noise'],
-    'host-flood': wire.frame([NOTIFY, wire.HOST_STARTED, [9, 1 << 30]]) * 5000,
+    'host-flood': wire.frame([NOTIFY, wire.HOST_STARTED, [9, 1 << 30, 0]]) * 5000,
 }
 
 DEEDS = {
@@ -446,8 +447,8 @@ class Evil:
     def serve_control(self, control):
         self.control = control
         message = control.read()
-        control.answer(message[1], [message[3][0]])
-        control.send([NOTIFY, wire.HOST_STARTED, [1, self.child.pid]])
+        control.answer(message[1], [message[3][0], 1])
+        control.send([NOTIFY, wire.HOST_STARTED, [1, self.child.pid, 0]])
         while True:
             message = control.read()
             if message[0] == REQUEST:       # DETACH

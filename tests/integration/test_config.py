@@ -36,12 +36,6 @@ def test_an_unknown_key_names_the_nearest(orthanc, key, nearest):
     assert key in text and 'Python.' + nearest in text
 
 
-def test_several_workers_are_not_yet_possible(orthanc):
-    assert 'not yet' in refused(orthanc, python={'Workers': 2})
-    server = orthanc(script=HELLO, python={'Workers': 1})
-    server.wait_for_out('^loaded$')
-
-
 @pytest.mark.parametrize('python', [
     12, 'x', [], {'Path': 12}, {'Verbose': 'yes'}, {'Verbose': 1}, {'AllowThreads': 'yes'},
     {'DisplayMemoryUsage': 'no'}, {'Workers': 'many'}, {'Worker': 1}, {'RuntimeDirectory': []},
@@ -52,7 +46,7 @@ def test_wrong_types(orthanc, python):
     assert 'Exception while starting the Python plugin: Bad file format' in text
 
 
-@pytest.mark.parametrize('python', [{'Workers': 0}, {'Workers': -1}, {'QueueTimeout': -1},
+@pytest.mark.parametrize('python', [{'Workers': 0}, {'Workers': -1}, {'Workers': 65}, {'Workers': 1.5}, {'QueueTimeout': -1},
                                     {'StartTimeout': -5}], ids=str)
 def test_values_out_of_range(orthanc, python):
     assert list(python)[0] in refused(orthanc, python=python)

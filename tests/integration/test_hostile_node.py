@@ -124,7 +124,7 @@ class Scene:
         connection.send(wire.hello(wire.CONTROL))
         assert wire.welcomed(connection.read())
         connection.send([wire.REQUEST, 1, wire.ATTACH,
-                         [name, '1.10.1', '/nowhere', secret or self.rng.randbytes(32), os.getpid()]])
+                         [name, '1.10.1', '/nowhere', secret or self.rng.randbytes(32), os.getpid(), 1]])
         return connection, connection.read()
 
 
@@ -168,7 +168,7 @@ def test_greetings_that_are_none(scene):
 def test_lanes_to_the_host_of_another_node(scene):
     """The name is no secret; the secret is."""
     other, answer = scene.attach('other', b's' * 32)
-    assert answer == [wire.RESPONSE, 1, None, ['other']]
+    assert answer == [wire.RESPONSE, 1, None, ['other', 1]]
     other.read()    # its host has started
     with Clients(scene.server) as clients:
         for kind in (wire.MAIN, wire.CALL):
@@ -180,7 +180,7 @@ def test_lanes_to_the_host_of_another_node(scene):
         for _ in range(3):
             other.send([wire.NOTIFY, wire.REPLACE_HOST, [1, 'not yours']])
         again, answer = scene.attach(scene.node)
-        assert answer[3] == [scene.node + '-2']    # a name of its own
+        assert answer[3] == [scene.node + '-2', 1]    # a name of its own
         again.close()
     other.close()
     clients.check()
@@ -202,8 +202,8 @@ def test_control_connections_that_misbehave(scene):
                 except wire.Closed:
                     pass
         connection, answer = scene.attach('evil')
-        assert answer[3] == ['evil']
-        connection.send([wire.REQUEST, 2, wire.ATTACH, ['evil', '', '', b'x' * 32, 1]])
+        assert answer[3] == ['evil', 1]
+        connection.send([wire.REQUEST, 2, wire.ATTACH, ['evil', '', '', b'x' * 32, 1, 1]])
         news = connection.read(), connection.read()      # one of them: its host has started
         assert any('attached its node already' in repr(each) for each in news)
         # Asks and never reads: the pool does not keep answers for ever.

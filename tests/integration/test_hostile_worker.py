@@ -279,7 +279,7 @@ def test_a_control_connection_with_nonsense(victim):
     assert evil.server.stop() == 0
 
 
-@pytest.mark.parametrize('names', [['half', 'pid-64'], ['host-flood', 'deep'], ['response', 'huge']])
+@pytest.mark.parametrize('names', [['half', 'pid-64'], ['host-flood', 'deep'], ['response', 'huge', 'worker-64']])
 def test_a_broken_control_connection(victim, names):
     """Each ends the worker, and everything is started anew."""
     evil = victim()

@@ -134,7 +134,7 @@ def test_a_node_that_tells_the_pool_one_script_and_the_host_another(place):
             control.send(wire.hello(wire.CONTROL))
             assert wire.welcomed(control.read())
             control.send([wire.NOTIFY, wire.DESCRIBE, [place.allowed + '/script.py', False]])
-            control.send([wire.REQUEST, 1, wire.ATTACH, ['evil', '1.12.1', '/nonexistent', secret, os.getpid()]])
+            control.send([wire.REQUEST, 1, wire.ATTACH, ['evil', '1.12.1', '/nonexistent', secret, os.getpid(), 1]])
             (name,) = control.read()[3]
             host = control.read()[2][0]
             answer = load(lane, name, host, secret, script)
@@ -150,7 +150,7 @@ def test_a_node_that_does_not_tell_its_script(place):
     with pool.connect() as control:
         control.send(wire.hello(wire.CONTROL))
         assert wire.welcomed(control.read())
-        control.send([wire.REQUEST, 1, wire.ATTACH, ['old', '1.12.1', '/nonexistent', os.urandom(32), os.getpid()]])
+        control.send([wire.REQUEST, 1, wire.ATTACH, ['old', '1.12.1', '/nonexistent', os.urandom(32), os.getpid(), 1]])
         assert 'has not told which one it has' in control.read()[2][2]
 
 
@@ -188,7 +188,7 @@ def test_names_that_are_not_configured_are_made_unique(place):
         control.send(wire.hello(wire.CONTROL))
         assert wire.welcomed(control.read())
         control.send([wire.NOTIFY, wire.DESCRIBE, [place.allowed + '/script.py', False]])
-        control.send([wire.REQUEST, 1, wire.ATTACH, ['same', '1.12.1', '/nonexistent', os.urandom(32), os.getpid()]])
+        control.send([wire.REQUEST, 1, wire.ATTACH, ['same', '1.12.1', '/nonexistent', os.urandom(32), os.getpid(), 1]])
         found += control.read()[3]
     assert found == ['same', 'same-2', 'same-3']
     for control in controls:

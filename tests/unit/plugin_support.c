@@ -187,6 +187,7 @@ fake_node_new(void)
     assert_non_null(node->config);
     node->config->queue_timeout_ms = 300;
     node->config->stopped_timeout_ms = 60 * 1000;
+    node->config->workers = 1;
     (void)snprintf(node->name, sizeof(node->name), "test");
     (void)snprintf(host.directory, sizeof(host.directory), "/tmp/opb-test-XXXXXX");
     assert_non_null(mkdtemp(host.directory));
@@ -291,7 +292,7 @@ fake_host_activate(struct opb_node *node)
     static uint32_t number;
     struct opb_session *session = NULL;
 
-    assert_int_equal(opb_session_new(&session, node, ++number, 4242), OPB_OK);
+    assert_int_equal(opb_session_new(&session, node, ++number, 4242, 0), OPB_OK);
     assert_true(opb_session_activate(session));
     pthread_mutex_lock(&host.lock);
     opb_session_unref(host.session);

@@ -230,13 +230,14 @@ pool_send_attach(struct pool *pool, struct opb_lane *control, const char *name,
                  const uint8_t *secret, size_t secret_bytes)
 {
     opb_message_begin_request(pool->message, OPB_CONTROL_ATTACH,
-                              pool->preload != NULL ? 6 : 5);
+                              pool->preload != NULL ? 7 : 6);
     opb_message_set_msgid(pool->message, 41);
     opb_pack_cstr(pool->message, name);
     opb_pack_cstr(pool->message, "1.10.1");
     opb_pack_cstr(pool->message, "/nowhere/node.sock");
     opb_pack_bytes(pool->message, secret, secret_bytes);
     opb_pack_uint(pool->message, (uint64_t)getpid());
+    opb_pack_uint(pool->message, pool->workers == 0 ? 1 : pool->workers);
     if (pool->preload != NULL) {
         opb_pack_map(pool->message, 3);
         opb_pack_cstr(pool->message, "a key of a newer release");
@@ -273,8 +274,10 @@ pool_ask_attach(struct pool *pool, struct opb_lane *control, const char *name,
     }
     else {
         opb_frame_result(frame, &reader);
-        assert_int_equal(opb_read_array(&reader, &result), 1);
+        assert_int_equal(opb_read_array(&reader, &result), 2);
         (void)snprintf(text, capacity, "%s", opb_read_cstr(&result, false));
+        assert_int_equal(opb_read_uint(&result, UINT32_MAX),
+                         pool->workers == 0 ? 1 : pool->workers);
         assert_int_equal(opb_reader_finish(&result), OPB_OK);
         assert_int_equal(opb_reader_finish(&reader), OPB_OK);
     }
@@ -307,6 +310,10 @@ read_news(struct opb_frame *frame, struct host_news *out)
     if (out->method == OPB_CONTROL_HOST_STARTED || out->method == OPB_CONTROL_HOST_DIED ||
         out->method == OPB_CONTROL_NEXT_STARTED) {
         out->pid = (pid_t)opb_read_uint(&reader, INT32_MAX);
+    }
+    if (out->method == OPB_CONTROL_HOST_STARTED ||
+        out->method == OPB_CONTROL_NEXT_STARTED) {
+        out->worker = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
     }
     if (out->method == OPB_CONTROL_HOST_DIED || out->method == OPB_CONTROL_LOG) {
         (void)snprintf(out->text, sizeof(out->text), "%s", opb_read_cstr(&reader, false));
@@ -404,11 +411,20 @@ pool_start_next(struct pool *pool)
 void
 pool_switch(struct pool *pool, uint32_t host)
 {
+    pool_switch_all(pool, &host, 1);
+}
+
+void
+pool_switch_all(struct pool *pool, const uint32_t *hosts, uint32_t count)
+{
     opb_message_begin_notify(pool->message, OPB_CONTROL_SWITCH, 1);
-    opb_pack_uint(pool->message, host);
+    opb_pack_array(pool->message, count);
+    for (uint32_t i = 0; i < count; i++) {
+        opb_pack_uint(pool->message, hosts[i]);
+    }
     assert_int_equal(
         opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
-    assert_int_equal(pool_news(pool, OPB_CONTROL_SWITCHED).host, host);
+    assert_int_equal(pool_news(pool, OPB_CONTROL_SWITCHED).host, hosts[0]);
 }
 
 struct opb_lane *

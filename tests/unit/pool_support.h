@@ -27,12 +27,14 @@ struct pool {
     struct opb_lane *control; /* NULL until pool_attach() */
     const char *preload;      /* a module for ATTACH to name, or NULL */
     bool is_starting;         /* that module must be there */
+    uint32_t workers;         /* to ask for; 0: 1 */
 };
 
 struct host_news {
     uint32_t method; /* enum opb_control_method */
     uint32_t host;   /* the level for OPB_CONTROL_LOG */
     pid_t pid;
+    uint32_t worker;
     char text[512];
 };
 
@@ -73,6 +75,7 @@ void pool_host_hangs(struct pool *pool, uint32_t host, const char *reason);
 struct host_news pool_start_next(struct pool *pool);
 /* Puts it in the place of the other, and waits until that is done. */
 void pool_switch(struct pool *pool, uint32_t host);
+void pool_switch_all(struct pool *pool, const uint32_t *hosts, uint32_t count);
 
 /* Opens a call lane to the host. NULL: text says why not. */
 struct opb_lane *pool_open_lane(struct pool *pool, uint32_t host, char *text,

@@ -8,6 +8,7 @@
  *   refuse  the script cannot be used
  *   exit    the process ends with code 7
  *   once    loads in the first host only, and raises in later ones
+ *   odd     the same for worker 1; others load
  *   stay    loads, and never answers Finalize
  *   service as ok, after a service lane to the node was welcomed
  * Anything on a call lane makes the process end by SIGKILL.
@@ -28,6 +29,7 @@
 struct details {
     char script[256];
     char node_socket[128];
+    uint32_t worker;
     struct opb_hello hello;
 };
 
@@ -68,6 +70,9 @@ read_load(struct opb_frame *frame, struct details *out)
         else if (strcmp(key, "node") == 0) {
             (void)snprintf(out->hello.node, sizeof(out->hello.node), "%s",
                            opb_read_cstr(&map, false));
+        }
+        else if (strcmp(key, "worker_index") == 0) {
+            out->worker = (uint32_t)opb_read_uint(&map, UINT32_MAX);
         }
         else if (strcmp(key, "host") == 0) {
             out->hello.host = (uint32_t)opb_read_uint(&map, UINT32_MAX);
@@ -135,7 +140,8 @@ load(struct opb_frame *frame, struct opb_message *message, char word[16])
         open_service_lane(&details);
     }
     if (strcmp(word, "raise") == 0 ||
-        (strcmp(word, "once") == 0 && !is_first(details.script))) {
+        (strcmp(word, "once") == 0 && !is_first(details.script)) ||
+        (strcmp(word, "odd") == 0 && details.worker == 1 && !is_first(details.script))) {
         opb_message_error(message, msgid, OPB_FAULT_RAISED, 1, "");
         return;
     }

@@ -309,8 +309,9 @@ no_call_goes_to_a_condemned_session_and_those_in_it_end_as_ever(void **state)
     struct opb_lane *none;
 
     fake_host_start(node, fake_answer_nil);
-    assert_int_equal(opb_lane_acquire(node, &lane_session, &lane, opb_deadline_ms(2000)),
-                     OPB_OK);
+    assert_int_equal(
+        opb_lane_acquire(node, OPB_ANY_WORKER, &lane_session, &lane, opb_deadline_ms(2000)),
+        OPB_OK);
     session = opb_session_ref(lane_session);
     assert_true(opb_session_condemn(session));
     assert_false(opb_session_condemn(session));

@@ -324,6 +324,7 @@ kind_that_a_new_host_lacks_is_refused(void **state)
     run_node(node);
     fake_host_start(node, raise);
     opb_routes_begin(node->routes, NULL);
+    opb_routes_log_losses(node->routes, NULL);
     opb_routes_commit(node->routes, NULL);
     assert_true(fake_log_has("has not registered the Python C-MOVE SCP callback"));
     assert_int_equal(find(), OrthancPluginErrorCode_Plugin);

@@ -314,7 +314,7 @@ driver_stays_with_the_host_that_made_it(void **state)
     unsigned lanes;
 
     start_move(*state, "Move2", 0);
-    first = opb_session_ref(((struct opb_node *)*state)->session);
+    first = opb_session_ref(((struct opb_node *)*state)->sessions[0]);
     driver = move(OrthancPluginResourceType_Study);
     (void)fake_host_activate(*state); /* the next generation; the first one drains */
     lanes = fake_host_lanes();

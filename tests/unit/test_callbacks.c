@@ -316,6 +316,7 @@ route_that_a_new_host_lacks_is_404(void **state)
 
     fake_host_start(node, serve_get);
     opb_routes_begin(node->routes, NULL);
+    opb_routes_log_losses(node->routes, NULL);
     opb_routes_commit(node->routes, NULL);
     assert_true(fake_log_has("has not registered the REST route /toto/(.*)"));
     assert_int_equal(request(OrthancPluginHttpMethod_Get, NULL, 0),

@@ -66,7 +66,7 @@ every_key_is_read(void **state)
     struct opb_config *config = parse(
         "{\"Python\": {\"Path\": \"a.py\", \"Verbose\": true, \"DisplayMemoryUsage\": true,"
         "\"AllowThreads\": true, \"LateRoutes\": true, "
-        "\"SharedMemory\": false, \"Worker\": \"/w\", \"Workers\": 1,"
+        "\"SharedMemory\": false, \"Worker\": \"/w\", \"Workers\": 64,"
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
         "\"PoolUser\": \"nobody\", \"NodeName\": \"main-1.x\","
         "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"StoppedTimeout\": 6, "
@@ -100,6 +100,7 @@ every_key_is_read(void **state)
     assert_true(config->reload_on_change);
     assert_int_equal(config->max_memory_mb, 512);
     assert_string_equal(config->admin_path, "/my-own/x_1");
+    assert_int_equal(config->workers, 64);
     opb_config_free(config);
 }
 
@@ -335,15 +336,21 @@ a_path_of_routes_is_refused_if_it_is_none(void **state)
 }
 
 static void
-several_workers_are_refused_for_now(void **state)
+workers_are_a_number_from_1_to_64(void **state)
 {
+    static const char *const wrong[] = {"0", "65", "-1", "1.5", "\"2\"", "true"};
+    char json[80];
+    char expected[160];
+
     (void)state;
-    assert_refused("{\"Python\": {\"Workers\": 2}}",
-                   "The configuration option \"Python.Workers\" is 2, and must be 1: this "
-                   "version does not yet run a script in several hosts");
-    assert_refused(
-        "{\"Python\": {\"Workers\": 0}}",
-        "The configuration option \"Python.Workers\" is 0, and must be the number 1");
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        (void)snprintf(json, sizeof(json), "{\"Python\": {\"Workers\": %s}}", wrong[i]);
+        (void)snprintf(expected, sizeof(expected),
+                       "The configuration option \"Python.Workers\" is %s, and must be a "
+                       "whole number from 1 to 64",
+                       wrong[i]);
+        assert_refused(json, expected);
+    }
 }
 
 static void
@@ -453,7 +460,7 @@ main(void)
         OPB_TEST(the_old_key_wins_over_the_alias_and_verbose_is_either),
         OPB_TEST(a_wrong_type_names_key_value_and_what_is_allowed),
         OPB_TEST(a_path_of_routes_is_refused_if_it_is_none),
-        OPB_TEST(several_workers_are_refused_for_now),
+        OPB_TEST(workers_are_a_number_from_1_to_64),
         OPB_TEST(preload_names_modules),
         OPB_TEST(preload_refuses_what_is_no_name_of_a_module),
         OPB_TEST(an_unknown_key_names_the_nearest_known_one),

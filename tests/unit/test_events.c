@@ -347,12 +347,17 @@ take_in_two_hosts(struct opb_lane *lane, struct opb_frame *frame,
 static struct opb_session *
 begin_next(struct opb_node *node, struct opb_session *old, uint64_t *number)
 {
-    struct opb_switch change = {.old = old, .old_listens = true, .next_listens = true};
+    struct opb_session *next = NULL;
+    struct opb_switch change = {.old = old,
+                                .next = &next,
+                                .next_count = 1,
+                                .old_listens = true,
+                                .next_listens = true};
 
-    assert_int_equal(opb_session_new(&change.next, node, NEXT_HOST, 4243), OPB_OK);
+    assert_int_equal(opb_session_new(&next, node, NEXT_HOST, 4243, 0), OPB_OK);
     assert_true(opb_events_switch(node->events, &change, number));
-    assert_ptr_equal(node->session, change.next);
-    return change.next;
+    assert_ptr_equal(node->sessions[0], next);
+    return next;
 }
 
 static void
@@ -375,7 +380,7 @@ the_old_generation_sees_its_end_before_the_next_one_begins(void **state)
     change(OrthancPluginChangeType_OrthancStarted, NULL);
     change(OrthancPluginChangeType_NewInstance, "a");
     change(OrthancPluginChangeType_NewSeries, "b");
-    next = begin_next(node, node->session, &number);
+    next = begin_next(node, node->sessions[0], &number);
     change(OrthancPluginChangeType_NewStudy, "c");
     assert_false(opb_events_wait_switch(node->events, number, opb_deadline_ms(1)));
     assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
@@ -410,7 +415,7 @@ events_of_a_generation_that_has_died_go_to_the_next_one(void **state)
     change(OrthancPluginChangeType_OrthancStarted, NULL);
     opb_wait_until(has_seen, NULL, 5000);
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-    old = opb_session_current(node);
+    old = opb_session_primary(node);
     fake_host_kill("was killed by signal 9 (Killed)");
     next = begin_next(node, old, &number);
     opb_session_unref(old);
@@ -427,17 +432,18 @@ before_orthanc_has_started_and_after_it_has_stopped_nobody_is_told(void **state)
     static const char *const expected[] = {"next", "11 "};
     struct opb_node *node = *state;
     struct opb_session *next;
-    struct opb_switch late = {.next_listens = true};
+    struct opb_session *late_next = NULL;
+    struct opb_switch late = {.next = &late_next, .next_count = 1, .next_listens = true};
     uint64_t number = 0;
 
     fake_host_start(node, take_in_two_hosts);
-    next = begin_next(node, node->session, &number);
+    next = begin_next(node, node->sessions[0], &number);
     stop();
     expect_seen(expected, 2);
-    assert_int_equal(opb_session_new(&late.next, node, NEXT_HOST, 4243), OPB_OK);
+    assert_int_equal(opb_session_new(&late_next, node, NEXT_HOST, 4243, 0), OPB_OK);
     assert_false(opb_events_switch(node->events, &late, &number));
-    assert_ptr_equal(node->session, next);
-    opb_session_unref(late.next);
+    assert_ptr_equal(node->sessions[0], next);
+    opb_session_unref(late_next);
     end_next(next);
 }
 
@@ -445,17 +451,18 @@ static void
 a_generation_that_has_died_does_not_take_over(void **state)
 {
     struct opb_node *node = *state;
-    struct opb_switch change = {.next_listens = true};
+    struct opb_session *next = NULL;
+    struct opb_switch change = {.next = &next, .next_count = 1, .next_listens = true};
     struct opb_session *current;
     uint64_t number = 0;
 
     fake_host_start(node, take_in_two_hosts);
-    current = node->session;
-    assert_int_equal(opb_session_new(&change.next, node, NEXT_HOST, 4243), OPB_OK);
-    opb_session_end(change.next, "was killed");
+    current = node->sessions[0];
+    assert_int_equal(opb_session_new(&next, node, NEXT_HOST, 4243, 0), OPB_OK);
+    opb_session_end(next, "was killed");
     assert_false(opb_events_switch(node->events, &change, &number));
-    assert_ptr_equal(node->session, current);
-    opb_session_unref(change.next);
+    assert_ptr_equal(node->sessions[0], current);
+    opb_session_unref(next);
 }
 
 #define EVENT_TEST(function) cmocka_unit_test_setup_teardown(function, make_node, free_node)

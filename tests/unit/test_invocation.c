@@ -62,7 +62,7 @@ make_fixture(void **state)
     }
     fixture->node = fake_node_new();
     fixture->message = opb_message_new();
-    assert_int_equal(opb_session_new(&fixture->session, fixture->node, 1, 4242), OPB_OK);
+    assert_int_equal(opb_session_new(&fixture->session, fixture->node, 1, 4242, 0), OPB_OK);
     atomic_store(&fixture->is_own, true);
     start(fixture);
     *state = fixture;

@@ -22,6 +22,7 @@ const char *OrthancPluginGetVersion(void);
 
 static char directory[64];
 static char configuration[1024];
+static const char *workers; /* more of the configuration: how many hosts */
 
 static void
 write_file(const char *name, mode_t mode, const char *format, const char *a, const char *b)
@@ -73,14 +74,15 @@ configure(const char *word, const char *more)
     write_file("script.py", 0600, "", word, NULL);
     (void)snprintf(configuration, sizeof(configuration),
                    "{\"PythonScript\": \"%s/script.py\", \"Python\": {\"Worker\": "
-                   "\"%s/worker\", \"RuntimeDirectory\": \"%s\"%s}}",
-                   directory, directory, directory, more);
+                   "\"%s/worker\", \"RuntimeDirectory\": \"%s\"%s%s}}",
+                   directory, directory, directory, workers, more);
 }
 
 static int
 make_server(void **state)
 {
     (void)state;
+    workers = "";
     strcpy(directory, "/tmp/opb-plugin-XXXXXX");
     assert_non_null(mkdtemp(directory));
     write_file("worker", 0700, "", OPB_TEST_WORKER, OPB_TEST_SCRIPT_HOST);
@@ -92,6 +94,14 @@ make_server(void **state)
     fake_on(_OrthancPluginService_RegisterRestCallbackNoLock, succeed);
     fake_on(_OrthancPluginService_RegisterOnStoredInstanceCallback, succeed);
     fake_on(_OrthancPluginService_RegisterIncomingHttpRequestFilter2, succeed);
+    return 0;
+}
+
+static int
+make_server_of_three(void **state)
+{
+    (void)make_server(state); /* 0, or the test has failed */
+    workers = ", \"Workers\": 3";
     return 0;
 }
 
@@ -134,8 +144,8 @@ has_host(void *context)
     pid_t found = 0;
 
     pthread_mutex_lock(&node->lock);
-    if (node->session != NULL) {
-        found = opb_session_pid(node->session);
+    if (node->sessions[0] != NULL) {
+        found = opb_session_pid(node->sessions[0]);
     }
     pthread_mutex_unlock(&node->lock);
     if (found == 0 || found == *pid) {
@@ -492,6 +502,71 @@ reloads_end_when_the_server_stops(void **state)
     }
 }
 
+/* The hosts that take calls. */
+static void
+read_pids(pid_t pids[3])
+{
+    struct opb_node *node = opb_node_current();
+
+    for (uint32_t i = 0; i < 3; i++) {
+        struct opb_session *session = opb_session_at(node, i);
+
+        assert_non_null(session);
+        assert_int_equal(opb_session_worker(session), i);
+        assert_int_equal(opb_session_worker_count(session), 3);
+        pids[i] = opb_session_pid(session);
+        opb_session_unref(session);
+    }
+}
+
+static void
+calls_move_only_when_all_hosts_are_ready(void **state)
+{
+    pid_t before[3];
+    pid_t after[3];
+
+    (void)state;
+    configure("odd", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    read_pids(before);
+    for (int i = 0; i < 3; i++) { /* the second one cannot load */
+        reload();
+        assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
+        read_pids(after);
+        assert_memory_equal(before, after, sizeof(before));
+    }
+    write_file("script.py", 0600, "", "ok", NULL);
+    reload();
+    assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+    read_pids(after);
+    for (int i = 0; i < 3; i++) {
+        assert_int_not_equal(before[i], after[i]);
+        opb_wait_until(is_gone, &before[i], WAIT_MS);
+    }
+    OrthancPluginFinalize();
+    for (int i = 0; i < 3; i++) {
+        opb_wait_until(is_gone, &after[i], WAIT_MS);
+    }
+}
+
+static void
+any_host_may_die_during_a_reload(void **state)
+{
+    pid_t pids[3];
+
+    (void)state;
+    configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    read_pids(pids);
+    for (int i = 0; i < 20; i++) {
+        (void)kill(pids[i % 3], SIGKILL); /* at any moment of the reload */
+        reload();
+        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+        read_pids(pids);
+    }
+    OrthancPluginFinalize();
+}
+
 static void
 a_missing_worker_is_named(void **state)
 {
@@ -524,6 +599,11 @@ a_directory_that_cannot_be_made_is_named(void **state)
 
 #define SERVER_TEST(function)                                                              \
     cmocka_unit_test_setup_teardown(function, make_server, end_server)
+/* The same test with three hosts. */
+#define TEST_OF_THREE(function)                                                            \
+    {                                                                                      \
+#        function "_of_three", function, make_server_of_three, end_server, NULL            \
+    }
 
 int
 main(void)
@@ -547,6 +627,20 @@ main(void)
         SERVER_TEST(a_host_that_dies_during_a_reload_is_not_missed),
         SERVER_TEST(a_daemon_that_dies_during_a_reload_is_replaced),
         SERVER_TEST(reloads_end_when_the_server_stops),
+        TEST_OF_THREE(a_script_is_loaded_and_finished_twice_in_one_process),
+        TEST_OF_THREE(service_lanes_are_served_while_the_script_loads),
+        TEST_OF_THREE(a_script_that_raises_ends_the_start_without_another_line),
+        TEST_OF_THREE(a_script_that_ends_the_process_ends_the_start_with_its_exit_code),
+        TEST_OF_THREE(a_killed_host_is_replaced),
+        TEST_OF_THREE(a_killed_daemon_is_replaced_with_its_host),
+        TEST_OF_THREE(a_daemon_that_was_killed_just_before_the_end_does_no_harm),
+        TEST_OF_THREE(a_reload_exchanges_the_host),
+        TEST_OF_THREE(an_old_generation_that_does_not_finish_is_killed_in_time),
+        TEST_OF_THREE(a_host_that_dies_during_a_reload_is_not_missed),
+        TEST_OF_THREE(a_daemon_that_dies_during_a_reload_is_replaced),
+        TEST_OF_THREE(reloads_end_when_the_server_stops),
+        TEST_OF_THREE(calls_move_only_when_all_hosts_are_ready),
+        TEST_OF_THREE(any_host_may_die_during_a_reload),
         SERVER_TEST(a_missing_worker_is_named),
         SERVER_TEST(a_directory_that_cannot_be_made_is_named),
     };

@@ -86,10 +86,19 @@ add(struct opb_node *node, const char *kind, const char *pattern, uint32_t index
                           sizeof(last_text));
 }
 
+/* As a host that has loaded. */
+static void
+commit(struct opb_node *node, const struct opb_session *session)
+{
+    opb_routes_log_losses(node->routes, session);
+    opb_routes_commit(node->routes, session);
+    opb_routes_look_for_late(node->routes);
+}
+
 static void
 run_host(struct opb_node *node)
 {
-    opb_routes_commit(node->routes, NULL);
+    commit(node, NULL);
     fake_host_start(node, fake_answer_nil);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
 }
@@ -100,8 +109,8 @@ number_of(struct opb_node *node, uint32_t entry)
 {
     uint32_t index = 0;
 
-    return opb_routes_lookup(node->routes, node->session, entry, &index) ? index
-                                                                         : UINT32_MAX;
+    return opb_routes_lookup(node->routes, node->sessions[0], entry, &index) ? index
+                                                                             : UINT32_MAX;
 }
 
 static void
@@ -163,7 +172,7 @@ refused_pattern_is_refused_to_the_next_host_too(void **state)
     assert_int_equal(add(node, "Rest", "/a[", 0), OPB_REFUSED);
     assert_int_equal(last_fault, OPB_FAULT_VALUE);
     assert_non_null(strstr(last_text, "Unmatched ["));
-    opb_routes_commit(node->routes, NULL);
+    commit(node, NULL);
     assert_false(opb_routes_has_waiting(node->routes));
 }
 
@@ -202,7 +211,7 @@ next_host_gets_the_entries_of_its_patterns(void **state)
     assert_int_equal(add(node, "Rest", "/a", 11), OPB_OK);
     assert_int_equal(number_of(node, 0), 0); /* calls go to the old one as yet */
     assert_true(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX));
-    opb_routes_commit(node->routes, NULL);
+    commit(node, NULL);
     assert_int_equal(number_of(node, 0), 10);
     assert_int_equal(number_of(node, 1), UINT32_MAX);
     assert_int_equal(number_of(node, 2), 11);
@@ -226,13 +235,14 @@ host_that_fails_to_load_changes_nothing(void **state)
     opb_routes_begin(node->routes, NULL); /* the next attempt */
     assert_int_equal(add(node, "Rest", "/a", 6), OPB_OK);
     assert_int_equal(number_of(node, 0), 0);
-    opb_routes_commit(node->routes, NULL);
+    commit(node, NULL);
     assert_int_equal(number_of(node, 0), 6);
 }
 
 /* Names of sessions: never looked into. */
 static const struct opb_session *const first_session = (const void *)"first";
 static const struct opb_session *const second_session = (const void *)"second";
+static const struct opb_session *const third_session = (const void *)"third";
 
 static enum opb_status
 add_in(struct opb_node *node, const struct opb_session *session, const char *kind,
@@ -258,7 +268,7 @@ two_hosts_have_a_table_each_until_one_is_forgotten(void **state)
     opb_routes_begin(node->routes, first_session);
     assert_int_equal(add_in(node, first_session, "Rest", "/a", 1), OPB_OK);
     assert_int_equal(add_in(node, first_session, "Rest", "/b", 2), OPB_OK);
-    opb_routes_commit(node->routes, first_session);
+    commit(node, first_session);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
 
     opb_routes_begin(node->routes, second_session);
@@ -271,7 +281,7 @@ two_hosts_have_a_table_each_until_one_is_forgotten(void **state)
     assert_true(
         opb_routes_session_has(node->routes, second_session, OPB_CALL_CHANGE_INDEX));
 
-    opb_routes_commit(node->routes, second_session);
+    commit(node, second_session);
     assert_int_equal(number_in(node, first_session, 0), 1); /* it comes to its end */
     assert_int_equal(number_in(node, first_session, 1), 2);
     assert_int_equal(number_in(node, second_session, 0), UINT32_MAX);
@@ -306,6 +316,12 @@ static bool
 is_registered(void *context)
 {
     return number_of(context, 1) != UINT32_MAX;
+}
+
+static bool
+has_new_route(void *context)
+{
+    return number_in(context, second_session, 1) != UINT32_MAX;
 }
 
 static bool
@@ -414,7 +430,7 @@ late_route_of_a_new_host_is_registered_after_it_has_loaded(void **state)
     opb_routes_begin(node->routes, NULL);
     assert_int_equal(add(node, "Rest", "/a", 3), OPB_OK);
     assert_int_equal(add(node, "Rest", "/new", 4), OPB_OK);
-    opb_routes_commit(node->routes, NULL);
+    commit(node, NULL);
     opb_wait_until(is_registered, node, 5000);
     assert_int_equal(number_of(node, 0), 3);
     assert_int_equal(number_of(node, 1), 4);
@@ -431,6 +447,146 @@ late_routes_are_left_alone_once_orthanc_stops(void **state)
     assert_int_equal(add(node, "Rest", "/late", 1), OPB_OK);
     nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
     assert_int_equal(atomic_load(&registered_count), 1);
+}
+
+/* A generation of two: the first host has /a and OnChange. */
+static void
+load_first(struct opb_node *node)
+{
+    node->worker_count = 2;
+    opb_routes_begin(node->routes, first_session);
+    assert_int_equal(add_in(node, first_session, "Rest", "/a", 1), OPB_OK);
+    assert_int_equal(add_in(node, first_session, "Change", NULL, 0), OPB_OK);
+    opb_routes_commit(node->routes, first_session);
+}
+
+static void
+hosts_that_register_the_same_share_the_entries(void **state)
+{
+    struct opb_node *node = *state;
+    char text[256];
+
+    load_first(node);
+    opb_routes_begin_follower(node->routes, second_session);
+    assert_int_equal(add_in(node, second_session, "Change", NULL, 0), OPB_OK);
+    assert_int_equal(add_in(node, second_session, "Rest", "/a", 7), OPB_OK);
+    assert_false(
+        opb_routes_differ(node->routes, second_session, first_session, text, sizeof(text)));
+    opb_routes_join(node->routes, second_session);
+    assert_int_equal(number_in(node, first_session, 0), 1);
+    assert_int_equal(number_in(node, second_session, 0), 7);
+    assert_int_equal(atomic_load(&registered_count), 1);
+    opb_routes_forget(node->routes, first_session); /* the other one goes on */
+    assert_true(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX));
+    assert_int_equal(number_in(node, second_session, 0), 7);
+}
+
+static void
+what_a_host_registers_otherwise_is_named_and_not_registered_with_orthanc(void **state)
+{
+    struct opb_node *node = *state;
+    char text[256];
+
+    load_first(node);
+    opb_routes_begin_follower(node->routes, second_session);
+    assert_int_equal(add_in(node, second_session, "Rest", "/b", 7), OPB_OK);
+    assert_int_equal(add_in(node, second_session, "HttpFilter", NULL, 0), OPB_OK);
+    assert_true(
+        opb_routes_differ(node->routes, second_session, first_session, text, sizeof(text)));
+    assert_string_equal(text,
+                        "it lacks the Python on-changes callback, the REST route /a; only "
+                        "it has the Python incoming-http-request filter, the REST route /b");
+    assert_int_equal(atomic_load(&registered_count), 1);
+    assert_false(opb_routes_has(node->routes, OPB_CALL_HTTP_FILTER_INDEX));
+    assert_true(opb_routes_differ(node->routes, second_session, first_session, text, 12));
+    assert_string_equal(text, "it lacks th"); /* cut */
+}
+
+static void
+a_route_that_is_registered_twice_by_one_host_only_is_a_difference(void **state)
+{
+    struct opb_node *node = *state;
+    char text[256];
+
+    load_first(node);
+    opb_routes_begin_follower(node->routes, second_session);
+    assert_int_equal(add_in(node, second_session, "Change", NULL, 0), OPB_OK);
+    assert_int_equal(add_in(node, second_session, "Rest", "/a", 1), OPB_OK);
+    assert_int_equal(add_in(node, second_session, "Rest", "/a", 2), OPB_OK);
+    assert_true(
+        opb_routes_differ(node->routes, second_session, first_session, text, sizeof(text)));
+    assert_string_equal(text, "only it has the REST route /a");
+}
+
+static void
+one_of_several_hosts_registers_nothing_after_it_has_loaded(void **state)
+{
+    struct opb_node *node = *state;
+
+    load_first(node);
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+    assert_int_equal(add_in(node, first_session, "Rest", "/late", 2), OPB_REFUSED);
+    assert_int_equal(last_fault, OPB_FAULT_RUNTIME);
+    assert_non_null(strstr(last_text, "while the script is imported only"));
+    assert_int_equal(add_in(node, first_session, "HttpFilter", NULL, 0), OPB_REFUSED);
+    assert_false(opb_routes_has_waiting(node->routes));
+}
+
+static void
+late_route_of_a_new_generation_is_registered_once_for_all_its_hosts(void **state)
+{
+    struct opb_node *node = *state;
+
+    load_first(node);
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+    opb_routes_begin(node->routes, second_session);
+    assert_int_equal(add_in(node, second_session, "Rest", "/new", 5), OPB_OK);
+    opb_routes_begin_follower(node->routes, third_session);
+    assert_int_equal(add_in(node, third_session, "Rest", "/new", 6), OPB_OK);
+    opb_routes_commit(node->routes, second_session);
+    opb_routes_join(node->routes, third_session);
+    opb_routes_look_for_late(node->routes);
+    opb_wait_until(has_new_route, node, 5000);
+    assert_int_equal(number_in(node, second_session, 1), 5);
+    assert_int_equal(number_in(node, third_session, 1), 6);
+    assert_int_equal(number_in(node, first_session, 1), UINT32_MAX);
+    assert_int_equal(atomic_load(&registered_count), 2);
+    assert_false(opb_routes_has_waiting(node->routes));
+}
+
+static void
+late_route_that_is_refused_is_said_once_for_all_hosts(void **state)
+{
+    struct opb_node *node = *state;
+
+    plugins_json = "[\"dicom-web\", \"python\"]";
+    load_first(node);
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+    opb_routes_begin(node->routes, second_session);
+    assert_int_equal(add_in(node, second_session, "Rest", "/new", 5), OPB_OK);
+    opb_routes_begin_follower(node->routes, third_session);
+    assert_int_equal(add_in(node, third_session, "Rest", "/new", 6), OPB_OK);
+    opb_routes_commit(node->routes, second_session);
+    opb_routes_join(node->routes, third_session);
+    opb_routes_look_for_late(node->routes);
+    opb_wait_until(is_refused, node, 5000);
+    opb_routes_forget(node->routes, second_session);
+    assert_false(opb_routes_has_waiting(node->routes));
+    assert_int_equal(fake_log_count("it needs a restart of Orthanc to become effective"),
+                     1);
+}
+
+static void
+a_switch_that_fails_takes_nothing_away(void **state)
+{
+    struct opb_node *node = *state;
+
+    load_first(node);
+    opb_routes_begin(node->routes, second_session);
+    opb_routes_narrow(node->routes, second_session);
+    assert_false(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX));
+    opb_routes_widen(node->routes);
+    assert_true(opb_routes_has(node->routes, OPB_CALL_CHANGE_INDEX));
 }
 
 #define ROUTE_TEST(function) cmocka_unit_test_setup_teardown(function, make_node, free_node)
@@ -455,6 +611,14 @@ main(void)
         ROUTE_TEST(late_route_waits_for_running_callbacks_and_holds_new_requests_back),
         ROUTE_TEST(late_route_of_a_new_host_is_registered_after_it_has_loaded),
         ROUTE_TEST(late_routes_are_left_alone_once_orthanc_stops),
+        ROUTE_TEST(hosts_that_register_the_same_share_the_entries),
+        ROUTE_TEST(
+            what_a_host_registers_otherwise_is_named_and_not_registered_with_orthanc),
+        ROUTE_TEST(a_route_that_is_registered_twice_by_one_host_only_is_a_difference),
+        ROUTE_TEST(one_of_several_hosts_registers_nothing_after_it_has_loaded),
+        ROUTE_TEST(late_route_of_a_new_generation_is_registered_once_for_all_its_hosts),
+        ROUTE_TEST(late_route_that_is_refused_is_said_once_for_all_hosts),
+        ROUTE_TEST(a_switch_that_fails_takes_nothing_away),
     };
 
     return OPB_RUN(tests);

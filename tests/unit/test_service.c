@@ -31,7 +31,7 @@ open_services(void **state)
     (void)snprintf(path, sizeof(path), "/tmp/opb-service-%ld.sock", (long)getpid());
     assert_int_equal(opb_services_open(&services, node, path), OPB_OK);
     node->services = services;
-    assert_int_equal(opb_session_new(&session, node, HOST, 4711), OPB_OK);
+    assert_int_equal(opb_session_new(&session, node, HOST, 4711, 0), OPB_OK);
     return 0;
 }
 
@@ -217,7 +217,7 @@ hello_of_a_child(struct opb_session **host)
 {
     struct opb_hello hello = right_hello();
 
-    assert_int_equal(opb_session_new(host, node, HOST, getppid()), OPB_OK);
+    assert_int_equal(opb_session_new(host, node, HOST, getppid(), 0), OPB_OK);
     opb_services_allow(services, *host);
     hello.kind = OPB_CONNECTION_CHILD;
     return hello;
@@ -263,7 +263,7 @@ process_that_is_no_child_of_the_host_is_refused(void **state)
     assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
     assert_true(fake_log_has("does not descend from the host (pid 4711)"));
     opb_services_disallow(services, session);
-    assert_int_equal(opb_session_new(&own, node, HOST, getpid()), OPB_OK);
+    assert_int_equal(opb_session_new(&own, node, HOST, getpid(), 0), OPB_OK);
     opb_services_allow(services, own); /* the host itself is no child of its own */
     assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
     forget_host(&own);

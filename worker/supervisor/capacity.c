@@ -18,7 +18,7 @@ opb_capacity_grant(const struct opb_pool *pool, uint32_t wanted)
     }
     for (const struct opb_node *node = pool->nodes; node != NULL; node = node->next) {
         if (node->state != OPB_NODE_LOST) { /* its hosts are being killed */
-            taken += OPB_NODE_SLOTS;
+            taken += node->slot_count;
         }
     }
     if (taken >= most) {

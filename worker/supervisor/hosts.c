@@ -224,7 +224,7 @@ opb_host_born(struct opb_host *host)
     node->pool->hosts = host;
     opb_scripts_bind(host);
     if (node->slots[host->slot].next == host) {
-        opb_node_next_started(node, host->id, host->pid);
+        opb_node_next_started(&node->slots[host->slot], host->id, host->pid);
     }
     else {
         opb_node_host_started(node, host);
@@ -239,7 +239,7 @@ give_up(struct opb_slot *slot, bool is_next, uint32_t id, const char *reason)
 
     if (is_next) {
         slot->next = NULL;
-        opb_node_next_started(node, id, 0);
+        opb_node_next_started(slot, id, 0);
         opb_node_host_died(node, id, 0, reason);
         return;
     }
@@ -302,19 +302,24 @@ opb_host_start_next(struct opb_slot *slot)
 {
     const struct opb_node *node = slot->node;
 
-    if (node->state == OPB_NODE_ATTACHED && !node->pool->is_stopping &&
-        slot->next == NULL) {
-        start(slot, &slot->next);
+    if (node->state != OPB_NODE_ATTACHED || node->pool->is_stopping) {
+        return;
     }
+    if (slot->next != NULL) {
+        slot->is_next_wanted = slot->next->reason[0] != '\0';
+        return;
+    }
+    start(slot, &slot->next);
 }
 
 static uint32_t
-count_hosts(const struct opb_node *node)
+count_hosts(const struct opb_slot *slot)
 {
+    const struct opb_node *node = slot->node;
     uint32_t count = 0;
 
     for (const struct opb_host *host = node->pool->hosts; host != NULL; host = host->next) {
-        count += host->node == node ? 1 : 0;
+        count += host->node == node && host->slot == slot->index ? 1 : 0;
     }
     return count;
 }
@@ -329,7 +334,7 @@ opb_host_switch(struct opb_slot *slot, uint32_t id)
         slot->host = NULL;
     }
     if (slot->host != NULL && slot->host != next &&
-        count_hosts(slot->node) >= OPB_MAX_NODE_HOSTS) {
+        count_hosts(slot) >= OPB_MAX_SLOT_HOSTS) {
         opb_host_replace(slot->host, "was killed, since its node keeps too many");
     }
     (void)uv_timer_stop(&slot->timer); /* always 0 */
@@ -436,4 +441,8 @@ opb_host_died(struct opb_host *host, int wait_status)
         slot->next = NULL;
     }
     opb_node_host_died(node, host->id, host->pid, reason);
+    if (slot->is_next_wanted && slot->next == NULL) {
+        slot->is_next_wanted = false;
+        opb_host_start_next(slot);
+    }
 }

@@ -70,7 +70,7 @@ opb_node_forget(struct opb_node *node)
     }
     opb_zygote_free(node);
     uv_close((uv_handle_t *)&node->detach_timer, on_detach_timer_closed);
-    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+    for (uint32_t i = 0; i < node->slot_count; i++) {
         uv_close((uv_handle_t *)&node->slots[i].timer, on_slot_timer_closed);
     }
     opb_pool_check_stopped(pool);
@@ -120,7 +120,7 @@ node_check_ended(struct opb_node *node)
 static void
 stop_respawning(struct opb_node *node)
 {
-    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+    for (uint32_t i = 0; i < node->slot_count; i++) {
         (void)uv_timer_stop(&node->slots[i].timer); /* always 0 */
     }
     opb_zygote_end(node);
@@ -227,14 +227,16 @@ opb_node_host_gone(struct opb_node *node)
 
 /* If the node listens. */
 static void
-tell(struct opb_node *node, enum opb_control_method method, uint32_t host_id, pid_t pid)
+tell(const struct opb_node *node, enum opb_control_method method, uint32_t host_id,
+     pid_t pid, uint32_t slot)
 {
     struct opb_message *message = node->pool->message;
 
     if (node->connection != NULL) {
-        opb_message_begin_notify(message, method, 2);
+        opb_message_begin_notify(message, method, 3);
         opb_pack_uint(message, host_id);
         opb_pack_uint(message, (uint64_t)pid);
+        opb_pack_uint(message, slot);
         opb_connection_send(node->connection);
     }
 }
@@ -251,15 +253,15 @@ opb_node_ask_reload(struct opb_node *node)
 }
 
 void
-opb_node_next_started(struct opb_node *node, uint32_t host_id, pid_t pid)
+opb_node_next_started(const struct opb_slot *slot, uint32_t host_id, pid_t pid)
 {
-    tell(node, OPB_CONTROL_NEXT_STARTED, host_id, pid);
+    tell(slot->node, OPB_CONTROL_NEXT_STARTED, host_id, pid, slot->index);
 }
 
 void
 opb_node_host_started(struct opb_node *node, const struct opb_host *host)
 {
-    tell(node, OPB_CONTROL_HOST_STARTED, host->id, host->pid);
+    tell(node, OPB_CONTROL_HOST_STARTED, host->id, host->pid, host->slot);
 }
 
 void
@@ -327,20 +329,22 @@ choose_name(struct opb_pool *pool, const char *wanted, char out[OPB_NODE_NAME_BY
 }
 
 static struct opb_node *
-node_new(struct opb_pool *pool, const char *name, const uint8_t secret[OPB_SECRET_BYTES])
+node_new(struct opb_pool *pool, const char *name, const uint8_t secret[OPB_SECRET_BYTES],
+         uint32_t slot_count)
 {
-    struct opb_node *node = calloc(1, sizeof(*node));
+    struct opb_node *node = calloc(1, sizeof(*node) + slot_count * sizeof(node->slots[0]));
 
     if (node == NULL) {
         return NULL;
     }
     node->pool = pool;
+    node->slot_count = slot_count;
     choose_name(pool, name, node->name);
     memcpy(node->secret, secret, OPB_SECRET_BYTES);
     (void)uv_timer_init(&pool->loop, &node->detach_timer); /* always 0 */
     node->detach_timer.data = node;
     node->open_handles = 1;
-    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+    for (uint32_t i = 0; i < node->slot_count; i++) {
         struct opb_slot *slot = &node->slots[i];
 
         slot->node = node;
@@ -409,7 +413,7 @@ may_attach(const struct opb_connection *connection, const char *name, const uint
     else if (secret_bytes != OPB_SECRET_BYTES || is_all_zero(secret, secret_bytes)) {
         why = "the attach secret must be 32 random bytes";
     }
-    else if (opb_capacity_grant(pool, OPB_NODE_SLOTS) < OPB_NODE_SLOTS) {
+    else if (opb_capacity_grant(pool, 1) == 0) {
         why = "all hosts that \"MaxHosts\" in the worker's configuration allows belong to "
               "other servers: raise it, or stop one of them";
     }
@@ -469,6 +473,7 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     size_t secret_bytes = 0;
     struct opb_preload preload;
     struct opb_node *node;
+    uint64_t workers;
 
     opb_frame_params(frame, &reader);
     name = opb_read_cstr(&reader, false);
@@ -478,6 +483,7 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     secret = opb_read_bytes(&reader, &secret_bytes);
     (void)opb_read_uint(&reader,
                         INT32_MAX); /* Orthanc's process id: the socket says it too */
+    workers = opb_read_uint(&reader, OPB_MAX_WORKERS);
     opb_preload_read(&preload, &reader);
     if (opb_reader_finish(&reader) != OPB_OK) {
         opb_preload_free(&preload);
@@ -493,7 +499,8 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME, why);
         return OPB_OK;
     }
-    node = node_new(pool, name, secret);
+    node = node_new(pool, name, secret,
+                    opb_capacity_grant(pool, workers == 0 ? 1 : (uint32_t)workers));
     if (node == NULL) {
         opb_preload_free(&preload);
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME,
@@ -506,8 +513,9 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     node->connection = connection;
     opb_connection_settle(connection, node);
     opb_message_begin_response(pool->message, opb_frame_msgid(frame));
-    opb_pack_array(pool->message, 1);
+    opb_pack_array(pool->message, 2);
     opb_pack_cstr(pool->message, node->name);
+    opb_pack_uint(pool->message, node->slot_count);
     opb_connection_send(connection);
     if (!pool->is_managed) {
         opb_pool_say(pool, node, OPB_LOG_INFO,
@@ -515,7 +523,7 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
                      (int)connection->peer.pid, (unsigned)connection->peer.uid,
                      node->script != NULL ? node->script : "that it has not told");
     }
-    for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+    for (uint32_t i = 0; i < node->slot_count; i++) {
         opb_host_start(&node->slots[i]);
     }
     return OPB_OK;
@@ -586,7 +594,7 @@ serve_limit_restarts(struct opb_connection *connection, struct opb_frame *frame)
     if (node != NULL) {
         node->max_restarts = (uint32_t)restarts;
         node->restart_window_ms = window_ms;
-        for (uint32_t i = 0; i < OPB_NODE_SLOTS; i++) {
+        for (uint32_t i = 0; i < node->slot_count; i++) {
             node->slots[i].death_count = 0; /* the ring has another length now */
             node->slots[i].is_slow = false;
         }
@@ -603,8 +611,9 @@ serve_start_next(const struct opb_connection *connection, struct opb_frame *fram
     if (opb_reader_finish(&reader) != OPB_OK) {
         return OPB_BAD_FRAME;
     }
-    if (connection->node != NULL) {
-        opb_host_start_next(&connection->node->slots[0]);
+    for (uint32_t i = 0; connection->node != NULL && i < connection->node->slot_count;
+         i++) {
+        opb_host_start_next(&connection->node->slots[i]);
     }
     return OPB_OK;
 }
@@ -614,20 +623,28 @@ serve_switch(const struct opb_connection *connection, struct opb_frame *frame)
 {
     struct opb_node *node = connection->node;
     struct opb_reader reader;
-    uint32_t id;
+    struct opb_reader items;
+    uint32_t ids[OPB_MAX_WORKERS] = {0};
+    uint32_t count;
 
     opb_frame_params(frame, &reader);
-    id = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
-    if (opb_reader_finish(&reader) != OPB_OK) {
+    count = opb_read_array(&reader, &items);
+    for (uint32_t i = 0; i < count && i < OPB_MAX_WORKERS; i++) {
+        ids[i] = (uint32_t)opb_read_uint(&items, UINT32_MAX);
+    }
+    if (opb_reader_finish(&reader) != OPB_OK || opb_reader_finish(&items) != OPB_OK ||
+        (node != NULL && count != node->slot_count)) {
         return OPB_BAD_FRAME;
     }
     if (node == NULL || node->state != OPB_NODE_ATTACHED) {
         return OPB_OK; /* all of its hosts end */
     }
     opb_message_begin_notify(node->pool->message, OPB_CONTROL_SWITCHED, 1);
-    opb_pack_uint(node->pool->message, id);
+    opb_pack_uint(node->pool->message, ids[0]);
     opb_connection_send(node->connection);
-    opb_host_switch(&node->slots[0], id); /* its news come after */
+    for (uint32_t i = 0; i < count; i++) {
+        opb_host_switch(&node->slots[i], ids[i]); /* its news come after */
+    }
     return OPB_OK;
 }
 

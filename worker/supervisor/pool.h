@@ -29,11 +29,9 @@
 #    error "the supervisor outlives every interpreter: Python belongs in worker/host"
 #endif
 
-/* Hosts per node. */
-#define OPB_NODE_SLOTS 1u
-/* Running ones of a node, those included that have lost their place and come to their end:
+/* Running ones of a slot, those included that have lost their place and come to their end:
  * more than an honest node keeps. */
-#define OPB_MAX_NODE_HOSTS 8u
+#define OPB_MAX_SLOT_HOSTS 8u
 /* Connections that have not finished their handshake: one more, and the oldest goes. */
 #define OPB_MAX_PENDING                256u
 #define OPB_MAX_STRANGERS              16u /* that are told so; more are closed at once */
@@ -149,6 +147,7 @@ struct opb_slot {
     bool is_slow;          /* more have died than the node wants to see soon */
     struct opb_host *host; /* lent by pool->hosts or pool->dead; NULL: none */
     struct opb_host *next; /* lent by pool->hosts: beside it, to take its place */
+    bool is_next_wanted;   /* another one, once next, which is being killed, has ended */
     uint32_t failure_count;
     uint64_t respawn_delay_ms;
     uv_timer_t timer;
@@ -171,7 +170,8 @@ struct opb_node {
     uv_timer_t detach_timer;
     uint32_t open_handles;
     struct opb_zygote *zygote; /* NULL: its hosts get a Python of their own */
-    struct opb_slot slots[OPB_NODE_SLOTS];
+    uint32_t slot_count;       /* hosts at a time: 1 to OPB_MAX_WORKERS */
+    struct opb_slot slots[];
 };
 
 struct opb_pool {
@@ -277,7 +277,7 @@ void opb_node_leave(struct opb_node *node, uint64_t grace_ms);
 void opb_node_ask_reload(struct opb_node *node);
 /* News of a host for the node. */
 void opb_node_host_started(struct opb_node *node, const struct opb_host *host);
-void opb_node_next_started(struct opb_node *node, uint32_t host_id, pid_t pid);
+void opb_node_next_started(const struct opb_slot *slot, uint32_t host_id, pid_t pid);
 void opb_node_host_died(struct opb_node *node, uint32_t host_id, pid_t pid,
                         const char *reason);
 /* A slot is empty and nothing of its host is left. */
