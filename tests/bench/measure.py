@@ -102,6 +102,15 @@ def store_instances(server, seconds, files):
         connection.close()
 
 
+def compute_rate(server, seconds):
+    """Requests per second of four clients on a route that does nothing but compute."""
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        begin = time.perf_counter()
+        clients = [executor.submit(_client, server, "/bench/compute", begin + seconds) for _ in range(4)]
+        count = sum(len(client.result()) for client in clients)
+        return count / (time.perf_counter() - begin)
+
+
 def parallel_health(server):
     """All figures are void if the server does not answer correctly under load."""
     with concurrent.futures.ThreadPoolExecutor(4) as executor:

@@ -19,6 +19,14 @@ def _time_calls(function, count):
     return (time.perf_counter() - start) / count
 
 
+def compute(output, uri, **request):
+    """Some 20 ms of pure Python, in which no other thread of the interpreter gets far."""
+    total = 0
+    for number in range(300000):
+        total += number & 3
+    output.AnswerBuffer(str(total), "text/plain")
+
+
 def sdk_value(output, uri, **request):
     """Seconds per SDK call that returns a value."""
     output.AnswerBuffer(repr(_time_calls(orthanc.GenerateUuid, 2000)), "text/plain")
@@ -49,6 +57,7 @@ def stored(output, uri, **request):
 
 
 orthanc.RegisterRestCallback("/bench/trivial", trivial)
+orthanc.RegisterRestCallback("/bench/compute", compute)
 orthanc.RegisterRestCallback("/bench/sdk-value", sdk_value)
 orthanc.RegisterRestCallback("/bench/sdk-void", sdk_void)
 orthanc.RegisterRestCallback("/bench/rest-api-get", rest_api_get)
