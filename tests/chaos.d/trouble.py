@@ -54,7 +54,7 @@ class Trouble(threading.Thread):
     def host(self):
         supervisor = self.supervisor()
         hosts = hosts_of(supervisor) if supervisor else []
-        return hosts[0] if hosts else None
+        return self.random.choice(hosts) if hosts else None
 
     @staticmethod
     def send(pid, number):

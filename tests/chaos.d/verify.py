@@ -91,8 +91,8 @@ def resources(server):
 LIMITS = {'descriptors': 24, 'threads': 8, 'memory in MB': 150 if sanitizer.NAME is None else 1000}
 
 
-def settled(server, before):
-    """Resources are back at their base, and one host is left, alone."""
+def settled(server, before, workers):
+    """Resources are back at their base, and so many hosts are left, alone."""
     def is_back():
         now = resources(server)
         return now if all(now[key] <= before[key] + LIMITS[key] for key in now) else None
@@ -108,7 +108,7 @@ def settled(server, before):
         return [pid for pid, (_, state) in descendants(server.pid).items() if state != 'Z' and not is_zygote(pid)]
 
     try:
-        wait_until(lambda: len(hosts_of(supervisor)) == 1 and len(living()) == 2
+        wait_until(lambda: len(hosts_of(supervisor)) == workers and len(living()) == workers + 1
                    and len(zygotes_of(supervisor)) <= 1, 10, 'processes')
     except AssertionError:
         problems.append('processes left: %s' % {pid: command_line(pid) for pid in living()})

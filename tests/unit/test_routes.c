@@ -493,9 +493,9 @@ what_a_host_registers_otherwise_is_named_and_not_registered_with_orthanc(void **
     assert_int_equal(add_in(node, second_session, "HttpFilter", NULL, 0), OPB_OK);
     assert_true(
         opb_routes_differ(node->routes, second_session, first_session, text, sizeof(text)));
-    assert_string_equal(text,
-                        "it lacks the Python on-changes callback, the REST route /a; only "
-                        "it has the Python incoming-http-request filter, the REST route /b");
+    assert_string_equal(
+        text, "it lacks the Python on-changes callback, the REST route /a; only "
+              "it has the Python incoming-http-request filter, the REST route /b");
     assert_int_equal(atomic_load(&registered_count), 1);
     assert_false(opb_routes_has(node->routes, OPB_CALL_HTTP_FILTER_INDEX));
     assert_true(opb_routes_differ(node->routes, second_session, first_session, text, 12));
