@@ -100,6 +100,20 @@ fake_bound(PyObject *self, PyObject *function)
     return result;
 }
 
+/* Is there in builds with the address sanitizer. */
+extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+/* loses_memory(): True, after a report, if memory is allocated that nobody knows any more;
+ * False in a build that cannot tell. */
+static PyObject *
+fake_loses_memory(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyBool_FromLong(__lsan_do_recoverable_leak_check != NULL &&
+                           __lsan_do_recoverable_leak_check() != 0);
+}
+
 /* drop(): the node closes all connections. */
 static PyObject *
 fake_drop(PyObject *self, PyObject *args)
@@ -231,6 +245,7 @@ static PyMethodDef fake_functions[] = {
     {"take", fake_take, METH_NOARGS, NULL},
     {"bound", fake_bound, METH_O, NULL},
     {"drop", fake_drop, METH_NOARGS, NULL},
+    {"loses_memory", fake_loses_memory, METH_NOARGS, NULL},
     {"path", fake_path, METH_NOARGS, NULL},
     {"most", fake_most, METH_NOARGS, NULL},
     {"made", fake_made, METH_NOARGS, NULL},
