@@ -191,6 +191,19 @@ list_files() {
     done
 }
 
+# keep_times ROOT: what is as it was keeps its time, the rest gets the time of now, for ninja:
+# the tree before may have been another checkout.
+keep_times() {
+    local root=$1 file
+    find "$root/src.new" -type f -printf '%P\0' | while IFS= read -r -d '' file; do
+        if cmp -s "$root/src/$file" "$root/src.new/$file"; then
+            touch -r "$root/src/$file" "$root/src.new/$file"
+        else
+            touch "$root/src.new/$file"
+        fi
+    done
+}
+
 # copy_tree RELEASE: the tree as it is now, at /src; the build directory of the last run stays.
 copy_tree() {
     local root
@@ -198,6 +211,7 @@ copy_tree() {
     rm -rf "$root/src.new" && mkdir -p "$root/src.new" || return 1
     list_files | tar --null --no-recursion -T - -cf - |
         tar -C "$root/src.new" --no-same-owner -xf - || return 1
+    keep_times "$root"
     if [ -d "$root/src/build" ]; then
         mv "$root/src/build" "$root/src.new/build" || return 1
     fi
