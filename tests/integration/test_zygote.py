@@ -96,8 +96,8 @@ def descriptors():
             flags = [line.split()[1] for line in f if line.startswith('flags')]
         if name in ('1', '2'):
             target = os.path.basename(target)
-        found.append([int(name), target.split(':')[0], flags])
-    return found
+        found.append([target.split(':')[0], flags])
+    return sorted(found)    # two threads of a host open theirs at the same time
 
 def death_signal():
     number = ctypes.c_int()
