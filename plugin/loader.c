@@ -179,8 +179,8 @@ fail_start(struct opb_pool *pool, const char *message, bool is_logged)
 {
     pthread_mutex_lock(&pool->lock);
     if (pool->failure[0] == '\0') {
-        /* cut if it does not fit */
-        (void)snprintf(pool->failure, sizeof(pool->failure), "%s",
+        (void)snprintf(pool->failure, sizeof(pool->failure), "%.*s", /* may be cut */
+                       (int)sizeof(pool->failure) - 1,
                        is_logged || message[0] == '\0'
                            ? "Not every host could import the Python script"
                            : message);
