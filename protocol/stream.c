@@ -277,6 +277,18 @@ sleep_for(struct opb_lane *lane, enum want want, uint64_t deadline_ms)
     return status;
 }
 
+/* After a shutdown what has been written before counts, as on a socket; but a peer that
+ * goes on writing holds nobody up. */
+static bool
+is_read_out(struct opb_lane *lane)
+{
+    if (!lane->is_end_known) {
+        lane->is_end_known = true;
+        lane->left_bytes = OPB_RING_BYTES;
+    }
+    return lane->left_bytes == 0 || !opb_ring_has_data(lane->ring);
+}
+
 static enum opb_status
 read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
           uint64_t deadline_ms, size_t *count)
@@ -286,8 +298,8 @@ read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
         enum opb_status status;
         bool is_awaited;
 
-        if (atomic_load(&lane->is_shut)) {
-            return OPB_GONE; /* a peer that goes on writing holds nobody up */
+        if (atomic_load(&lane->is_shut) && is_read_out(lane)) {
+            return OPB_GONE;
         }
         status = opb_ring_read(lane->ring, out, capacity, count, &is_awaited);
         if (status == OPB_OK && is_awaited) {
@@ -303,6 +315,9 @@ read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
         if (status != OPB_OK) {
             return status;
         }
+    }
+    if (lane->is_end_known) {
+        lane->left_bytes -= *count < lane->left_bytes ? *count : lane->left_bytes;
     }
     return OPB_OK;
 }

@@ -259,10 +259,37 @@ static void
 a_shutdown_ends_the_reading_of_a_peer_that_goes_on(void **state)
 {
     struct fixture *fixture = *state;
+    const struct iovec part = {
+        .iov_base = (char[]){"\0\0\0\x05\0\0\0\0\x93\x02\x01\x91\x01"}, .iov_len = 13};
+    enum opb_status status;
+    uint64_t count = 0;
+
+    opb_lane_shutdown(fixture->b);
+    do {
+        struct opb_frame *frame;
+        bool is_awaited;
+        size_t written;
+
+        /* As a peer that does not look at its socket. */
+        assert_int_equal(opb_ring_write(fixture->a->ring, &part, 1, &written, &is_awaited),
+                         OPB_OK);
+        status = opb_lane_receive(fixture->b, &frame, OPB_FOREVER);
+        opb_frame_free(frame);
+        count++;
+    } while (status == OPB_OK);
+    assert_int_equal(status, OPB_GONE);
+    assert_in_range(count, 2, OPB_RING_BYTES / 13 + 2);
+}
+
+static void
+what_was_written_before_a_shutdown_is_read(void **state)
+{
+    struct fixture *fixture = *state;
     struct opb_frame *frame;
 
     send_number(fixture->a, fixture->message, 2, 20);
     opb_lane_shutdown(fixture->b);
+    opb_assert_number(fixture->b, 2, 20);
     assert_int_equal(opb_lane_receive(fixture->b, &frame, OPB_FOREVER), OPB_GONE);
 }
 
@@ -337,6 +364,7 @@ main(void)
         WITH_MEMORY(what_a_peer_wrote_before_it_left_is_read),
         WITH_MEMORY(a_shutdown_wakes_the_reader),
         WITH_MEMORY(a_shutdown_ends_the_reading_of_a_peer_that_goes_on),
+        WITH_MEMORY(what_was_written_before_a_shutdown_is_read),
         WITH_MEMORY(an_idle_lane_is_not_stale_and_one_that_was_left_is),
         WITH_MEMORY(what_is_no_frame_fails_the_lane),
         WITH_MEMORY(a_forked_child_leaves_the_lane_alone),
