@@ -447,6 +447,8 @@ class Evil:
     def serve_control(self, control):
         self.control = control
         message = control.read()
+        while message[0] != REQUEST:        # DESCRIBE
+            message = control.read()
         control.answer(message[1], [message[3][0], 1])
         control.send([NOTIFY, wire.HOST_STARTED, [1, self.child.pid, 0]])
         while True:

@@ -135,7 +135,8 @@ def test_a_node_that_tells_the_pool_one_script_and_the_host_another(place):
             assert wire.welcomed(control.read())
             control.send([wire.NOTIFY, wire.DESCRIBE, [place.allowed + '/script.py', False]])
             control.send([wire.REQUEST, 1, wire.ATTACH, ['evil', '1.12.1', '/nonexistent', secret, os.getpid(), 1]])
-            (name,) = control.read()[3]
+            name, workers = control.read()[3]
+            assert workers == 1
             host = control.read()[2][0]
             answer = load(lane, name, host, secret, script)
             if expected is not None:
@@ -189,7 +190,7 @@ def test_names_that_are_not_configured_are_made_unique(place):
         assert wire.welcomed(control.read())
         control.send([wire.NOTIFY, wire.DESCRIBE, [place.allowed + '/script.py', False]])
         control.send([wire.REQUEST, 1, wire.ATTACH, ['same', '1.12.1', '/nonexistent', os.urandom(32), os.getpid(), 1]])
-        found += control.read()[3]
+        found.append(control.read()[3][0])
     assert found == ['same', 'same-2', 'same-3']
     for control in controls:
         control.close()

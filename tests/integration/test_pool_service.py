@@ -129,8 +129,12 @@ def test_the_socket_has_the_mode_and_group_of_the_file(daemon):
     assert stat.S_IMODE(os.stat(daemon().start().socket).st_mode) == 0o600
     group = os.getgroups()[-1] if os.geteuid() != 0 else 4242
     pool = daemon({'SocketGroup': str(group)}).start()
-    found = os.stat(pool.socket)
-    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o660, group)
+
+    def mode():
+        found = os.stat(pool.socket)
+        return stat.S_IMODE(found.st_mode), found.st_gid
+    # Made for its owner only, and then opened to the group.
+    wait_until(lambda: mode() == (0o660, group), 5, 'the mode %o, not %o, and group %d' % ((0o660,) + mode()))
     text = daemon({'SocketGroup': 'nosuchgroup'}).refusal()
     assert 'there is no group nosuchgroup, which "SocketGroup" names' in text
 

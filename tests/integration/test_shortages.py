@@ -18,7 +18,7 @@ import time
 import pytest
 import requests
 
-from server import PATIENCE, PID_ROUTE, wait_until
+from server import PATIENCE, PID_ROUTE, is_alive, wait_until, zygotes_of
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
@@ -233,10 +233,13 @@ def test_no_memory_in_orthanc(served):
 
 
 def test_no_memory_in_the_worker(served):
-    """Its hosts inherit the limit, in which no Python starts."""
+    """Hosts and zygotes that it starts inherit the limit, in which no Python starts."""
     server, clients = served
     with more_memory(server.supervisor(), 256 << 10):
         assert server.get('/sleep/0').text == 'ok'
+        for zygote in zygotes_of(server.supervisor()):
+            os.kill(zygote, signal.SIGKILL)
+            wait_until(lambda: not is_alive(zygote), 5, 'the end of the zygote')
         os.kill(server.host_pid(), signal.SIGKILL)
         server.wait_for_log(r'a new one is being started')
         server.wait_for_log(r'^E.*(trying again|could not|ended with|was killed)', 20)
