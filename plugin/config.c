@@ -63,6 +63,7 @@ static const struct key section_keys[] = {
     {"RuntimeDirectory", KEY_TEXT, FIELD(runtime_dir), 0, 0},
     {"Pool", KEY_TEXT, FIELD(pool), 0, 0},
     {"PoolUser", KEY_TEXT, FIELD(pool_user), 0, 0},
+    {"NodeSocket", KEY_TEXT, FIELD(node_socket), 0, 0},
     {"NodeName", KEY_NAME, FIELD(node_name), 0, 0},
     {"QueueTimeout", KEY_SECONDS, FIELD(queue_timeout_ms), 0.1, 3600},
     {"CallTimeout", KEY_CALLS, 0, 0.1, 86400},
@@ -701,6 +702,7 @@ opb_config_free(struct opb_config *config)
     free(config->runtime_dir);
     free(config->pool);
     free(config->pool_user);
+    free(config->node_socket);
     free(config->node_name);
     free(config->admin_path);
     for (uint32_t i = 0; i < config->preload_count; i++) {

@@ -26,8 +26,9 @@ struct opb_config {
     char *
         runtime_dir; /* Python.RuntimeDirectory: parent of the private directory, or NULL */
     char *pool;      /* Python.Pool: socket of a shared pool, or NULL (managed) */
-    char *node_name; /* Python.NodeName: in the pool's logs, or NULL */
-    char *pool_user; /* Python.PoolUser: whose a shared pool may be, or NULL */
+    char *node_socket;         /* Python.NodeSocket: where hosts connect to, or NULL */
+    char *node_name;           /* Python.NodeName: in the pool's logs, or NULL */
+    char *pool_user;           /* Python.PoolUser: whose a shared pool may be, or NULL */
     bool late_routes;          /* Python.LateRoutes */
     bool shared_memory;        /* Python.SharedMemory */
     uint32_t queue_timeout_ms; /* Python.QueueTimeout (seconds, 10) */

@@ -49,15 +49,41 @@ choose_pool_socket(struct opb_pool *pool, char *message, size_t capacity)
     return OPB_OK;
 }
 
+/* Lends where hosts connect to, for as long as there is the directory. A proxy between
+ * machines must know the path before, so that it can be configured. */
+static const char *
+node_socket(const struct opb_pool *pool)
+{
+    const char *path = pool->node->config->node_socket;
+
+    return path != NULL ? path : opb_runtime_dir_node_socket(pool->dir);
+}
+
+static enum opb_status
+check_node_socket(const struct opb_pool *pool, char *message, size_t capacity)
+{
+    const char *path = pool->node->config->node_socket;
+
+    if (path != NULL && (path[0] != '/' || strlen(path) >= sizeof(pool->node_socket))) {
+        /* a message that does not fit is cut */
+        (void)snprintf(message, capacity,
+                       "The configuration option \"Python.NodeSocket\" is \"%s\", and must "
+                       "be an absolute path of at most %zu bytes",
+                       path, sizeof(pool->node_socket) - 1);
+        return OPB_REFUSED;
+    }
+    return OPB_OK;
+}
+
 static enum opb_status
 listen_for_hosts(struct opb_pool *pool, char *message, size_t capacity)
 {
     struct opb_node *node = pool->node;
-    const char *path = opb_runtime_dir_node_socket(pool->dir);
+    const char *path = node_socket(pool);
     enum opb_status status;
 
     pthread_mutex_lock(&pool->lock);
-    /* fits: the directory was made for socket paths */
+    /* fits: checked, or of a directory that was made for socket paths */
     (void)snprintf(pool->node_socket, sizeof(pool->node_socket), "%s", path);
     pthread_mutex_unlock(&pool->lock);
     if (node->services == NULL) {
@@ -68,8 +94,14 @@ listen_for_hosts(struct opb_pool *pool, char *message, size_t capacity)
     }
     if (status != OPB_OK) {
         /* a message that does not fit is cut */
-        (void)snprintf(message, capacity, "The node's socket %s cannot be made: %s", path,
-                       status == OPB_SYSTEM ? strerror(errno) : opb_status_text(status));
+        (void)snprintf(
+            message, capacity, "The node's socket %s cannot be made: %s%s", path,
+            status == OPB_SYSTEM || status == OPB_REFUSED ? strerror(errno)
+                                                          : opb_status_text(status),
+            node->config->node_socket == NULL
+                ? ""
+                : ": \"Python.NodeSocket\" must name a path of this server alone, "
+                  "in a directory in which Orthanc may write");
     }
     return status;
 }
@@ -101,9 +133,9 @@ open_control(struct opb_pool *pool, bool is_starting, int cancel_fd, uint64_t de
     uint64_t wait_ms = WAIT_FIRST_MS;
 
     for (;;) {
-        enum opb_status status = opb_control_open(
-            &pool->control, pool->node, opb_runtime_dir_node_socket(pool->dir), is_starting,
-            &pool->news, deadline_ms, message, capacity);
+        enum opb_status status =
+            opb_control_open(&pool->control, pool->node, node_socket(pool), is_starting,
+                             &pool->news, deadline_ms, message, capacity);
         size_t used = strlen(message);
 
         if (status != OPB_GONE || config->pool == NULL || cancel_fd >= 0) {
@@ -140,6 +172,9 @@ opb_pool_launch(struct opb_pool *pool, int cancel_fd, char *message, size_t capa
     status = make_directory(pool, message, capacity);
     if (status == OPB_OK) {
         status = choose_pool_socket(pool, message, capacity);
+    }
+    if (status == OPB_OK) {
+        status = check_node_socket(pool, message, capacity);
     }
     if (status == OPB_OK) {
         status = listen_for_hosts(pool, message, capacity);

@@ -65,6 +65,32 @@ def test_a_path_too_long_for_a_socket(orthanc):
                      r'bytes, which no socket can have: give it a shorter one' % path, server.log())
 
 
+@pytest.mark.parametrize('path', ['node.sock', '/tmp/' + 'x' * 120])
+def test_a_node_socket_that_cannot_be(orthanc, path):
+    server = orthanc.make(script=SCRIPT, python={'NodeSocket': path})
+    assert server.expect_refusal() == 255
+    assert re.search(r'The configuration option "Python.NodeSocket" is "%s", and must be an absolute path of at most '
+                     r'107 bytes' % path, server.log())
+
+
+def test_a_node_socket_of_another_server(orthanc):
+    """The first keeps it; what a killed one has left is taken."""
+    first = orthanc.make(script=SCRIPT)
+    path = os.path.join(first.short, 'node.sock')
+    first.python = {'NodeSocket': path}
+    first.start()
+    second = orthanc.make(script=SCRIPT, python={'NodeSocket': path})
+    assert second.expect_refusal() == 255
+    assert re.search(r"The node's socket %s cannot be made: Address already in use: \"Python.NodeSocket\" must name a "
+                     r'path of this server alone, in a directory in which Orthanc may write' % path, second.log())
+    assert first.get('/_pid').status_code == 200
+    first.kill()
+    assert os.path.exists(path)
+    second.start()
+    assert second.get('/_pid').status_code == 200
+    assert second.stop() == 0 and not os.path.exists(path)
+
+
 def test_a_pool_of_another_protocol_version(orthanc):
     """Told at once, by both sides, with both versions and what to do."""
     directory = tempfile.mkdtemp(prefix='opbp-')

@@ -44,6 +44,7 @@ an_empty_configuration_has_the_defaults(void **state)
     assert_null(config->runtime_dir);
     assert_null(config->pool);
     assert_null(config->pool_user);
+    assert_null(config->node_socket);
     assert_null(config->node_name);
     assert_false(config->verbose);
     assert_false(config->late_routes);
@@ -69,6 +70,7 @@ every_key_is_read(void **state)
         "\"SharedMemory\": false, \"Worker\": \"/w\", \"Workers\": 64,"
         "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
         "\"PoolUser\": \"nobody\", \"NodeName\": \"main-1.x\","
+        "\"NodeSocket\": \"/n\","
         "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"StoppedTimeout\": 6, "
         "\"MaxRestarts\": 0,"
         "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
@@ -87,6 +89,7 @@ every_key_is_read(void **state)
     assert_string_equal(config->runtime_dir, "/r");
     assert_string_equal(config->pool, "/p");
     assert_string_equal(config->pool_user, "nobody");
+    assert_string_equal(config->node_socket, "/n");
     assert_string_equal(config->node_name, "main-1.x");
     assert_int_equal(config->queue_timeout_ms, 500);
     assert_int_equal(config->start_timeout_ms, 7000);
