@@ -193,7 +193,8 @@ class OrthancServer:
     # pylint: disable=too-many-instance-attributes,too-many-arguments
     def __init__(self, directory, plugin='ours', script=None, name='script.py',
                  script_path=None, config=None, python=None, env=None, dicom=False,
-                 cwd=None, files=None, verbose=True, own_group=False, user=None):
+                 cwd=None, files=None, verbose=True, own_group=False, user=None,
+                 wrapper=()):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         self.plugin = plugin
@@ -215,6 +216,7 @@ class OrthancServer:
         self.verbose = verbose
         self.own_group = own_group
         self.user = user    # (user, group, [further groups]) as numbers; for root only
+        self.wrapper = list(wrapper)    # a command in front, which becomes the user itself
         self.process = None
         self.returncode = None
         self.http_port = self.dicom_port = None
@@ -288,10 +290,11 @@ class OrthancServer:
         configuration = os.path.join(self.directory, 'orthanc.json')
         with open(configuration, 'w', encoding='utf-8') as f:
             json.dump(self.configuration(), f, indent=2)
-        command = [ORTHANC] + (['--verbose'] if self.verbose else []) + [configuration]
+        command = self.wrapper + [ORTHANC] + (['--verbose'] if self.verbose else []) + [configuration]
         identity = {}
         if self.user is not None:
-            identity = {'user': self.user[0], 'group': self.user[1], 'extra_groups': self.user[2]}
+            if not self.wrapper:
+                identity = {'user': self.user[0], 'group': self.user[1], 'extra_groups': self.user[2]}
             for path in (self.directory, self.short, self.runtime, self.temporary):
                 os.chown(path, self.user[0], self.user[1])
                 os.chmod(path, 0o755)

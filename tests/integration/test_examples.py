@@ -20,6 +20,7 @@ import dicom
 from conftest import PLUGINS, needs_default_pool
 from server import REPOSITORY, wait_until
 
+NO_SCRIPTS = {'haproxy'}    # configuration, in test_haproxy.py
 EXAMPLES = os.path.join(REPOSITORY, 'examples')
 
 
@@ -46,6 +47,9 @@ def test_every_example_is_complete_and_listed():
     names = [name for name in sorted(os.listdir(EXAMPLES))
              if os.path.isdir(os.path.join(EXAMPLES, name))]
     assert len(names) >= 19
+    for name in NO_SCRIPTS:
+        assert '[%s](%s/' % (name, name) in index
+        names.remove(name)
     for name in names:
         with open(os.path.join(EXAMPLES, name, 'orthanc.json'), encoding='utf-8') as f:
             script = json.load(f)['PythonScript']
