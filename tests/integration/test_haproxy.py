@@ -112,8 +112,8 @@ class Network:
         os.chown(machine.path('/run/orthanc-lanes'), 0, self.haproxy_group)
         os.chmod(machine.path('/run/orthanc-lanes'), 0o770)
         os.mkdir(machine.path('/run/orthanc-python'))
-        os.chown(machine.path('/run/orthanc-python'), POOL, self.haproxy_group)
-        os.chmod(machine.path('/run/orthanc-python'), 0o750)
+        os.chown(machine.path('/run/orthanc-python'), POOL, POOL)
+        os.chmod(machine.path('/run/orthanc-python'), 0o751)
         return machine
 
     def _pool(self, machine):
