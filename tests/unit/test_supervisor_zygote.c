@@ -45,6 +45,22 @@ parent_of(pid_t pid)
     return parent;
 }
 
+/* The host has its control socket and this lane, and soon not the lane before it. */
+static void
+check_descriptors(struct opb_lane *lane)
+{
+    uint64_t deadline_ms = opb_deadline_ms(5000);
+    char text[512];
+
+    do {
+        assert_true(host_ask(lane, FAKE_FDS, "", text, sizeof(text)));
+    } while (strcmp(text, "3 4") != 0 && strcmp(text, "3 5") != 0 &&
+             opb_clock_ms() < deadline_ms);
+    if (strcmp(text, "3 5") != 0) { /* the lane before was still there when it came */
+        assert_string_equal(text, "3 4");
+    }
+}
+
 /* The host answers, and is the supervisor's own. */
 static void
 check_host(struct pool *pool, const struct host_news *host)
@@ -57,8 +73,7 @@ check_host(struct pool *pool, const struct host_news *host)
     }
     assert_true(host_ask(lane, FAKE_ECHO, "here", text, sizeof(text)));
     assert_string_equal(text, "here");
-    assert_true(host_ask(lane, FAKE_FDS, "", text, sizeof(text)));
-    assert_string_equal(text, "3 4"); /* its control socket, and this lane */
+    check_descriptors(lane);
     assert_int_equal(parent_of(host->pid), pool->pid);
     assert_int_equal(getsid(host->pid), host->pid);
     opb_lane_close(lane);
