@@ -48,6 +48,10 @@ class Machine:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if self.holder.stdout.readline() != b'ready\n':
             raise NoMachine(self.holder.communicate()[1].decode())
+        if subprocess.run(self.enter() + ['test', '-e', __file__], stderr=subprocess.DEVNULL, timeout=60,
+                          check=False).returncode != 0:
+            self.holder.communicate()
+            raise NoMachine('this is a chroot, which what enters the machine would leave')
 
     def path(self, path):
         """Of a file of the machine, for others."""
