@@ -79,8 +79,7 @@ struct opb_lane {
     struct opb_ring *offered; /* owned; the peer has not said whether it takes it */
     int offer_fd;             /* leaves with the next write; -1: none */
     int taken_fd;             /* came with the welcome; -1: none */
-    bool is_end_known;        /* the reader has seen the shutdown of this end */
-    size_t left_bytes;        /* that may be read after it */
+    size_t left_bytes;        /* that may still be read once this end is shut down */
     bool is_ring_wanted;      /* one that comes is taken */
 
     _Atomic(enum opb_status) status; /* set by the owner, looked at by opb_lane_flush() */

@@ -70,6 +70,7 @@ opb_lane_open(struct opb_lane **out, int *fd, const struct opb_segment_memory *m
     lane->memory = memory;
     lane->offer_fd = -1;
     lane->taken_fd = -1;
+    lane->left_bytes = OPB_RING_BYTES;
     lane->fd = *fd;
     *fd = -1;
     *out = lane;

@@ -280,12 +280,8 @@ sleep_for(struct opb_lane *lane, enum want want, uint64_t deadline_ms)
 /* After a shutdown what has been written before counts, as on a socket; but a peer that
  * goes on writing holds nobody up. */
 static bool
-is_read_out(struct opb_lane *lane)
+is_read_out(const struct opb_lane *lane)
 {
-    if (!lane->is_end_known) {
-        lane->is_end_known = true;
-        lane->left_bytes = OPB_RING_BYTES;
-    }
     return lane->left_bytes == 0 || !opb_ring_has_data(lane->ring);
 }
 
@@ -293,12 +289,15 @@ static enum opb_status
 read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
           uint64_t deadline_ms, size_t *count)
 {
+    bool is_shut = false;
+
     *count = 0;
     while (*count == 0) {
         enum opb_status status;
         bool is_awaited;
 
-        if (atomic_load(&lane->is_shut) && is_read_out(lane)) {
+        is_shut = atomic_load(&lane->is_shut);
+        if (is_shut && is_read_out(lane)) {
             return OPB_GONE;
         }
         status = opb_ring_read(lane->ring, out, capacity, count, &is_awaited);
@@ -316,7 +315,7 @@ read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
             return status;
         }
     }
-    if (lane->is_end_known) {
+    if (is_shut) {
         lane->left_bytes -= *count < lane->left_bytes ? *count : lane->left_bytes;
     }
     return OPB_OK;
