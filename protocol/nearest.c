@@ -2,8 +2,9 @@
 /* protocol/nearest.c - see nearest.h */
 #include "protocol/nearest.h"
 
-#include <strings.h>
+#include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_NAME_BYTES 64u
 
@@ -15,8 +16,8 @@ smallest(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-size_t
-opb_name_distance(const char *a, const char *b)
+static size_t
+name_distance(const char *a, const char *b)
 {
     size_t a_bytes = strlen(a);
     size_t b_bytes = strlen(b);
@@ -41,4 +42,23 @@ opb_name_distance(const char *a, const char *b)
         }
     }
     return row[b_bytes];
+}
+
+const char *
+opb_nearest_name(const char *name, const void *each, size_t count, size_t stride)
+{
+    const char *nearest = NULL;
+    size_t least = SIZE_MAX;
+
+    for (size_t i = 0; i < count; i++) {
+        const char *other =
+            *(const char *const *)(const void *)((const char *)each + i * stride);
+        size_t distance = name_distance(name, other);
+
+        if (distance < least) {
+            least = distance;
+            nearest = other;
+        }
+    }
+    return nearest;
 }

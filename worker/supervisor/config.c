@@ -7,14 +7,13 @@
 #include "worker/supervisor/config.h"
 
 #include "protocol/nearest.h"
+#include "protocol/settings.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
-#define MAX_SHOWN_BYTES   200u
 #define MAX_SOCKET_BYTES  (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 #define MAX_SOCKET_MODE   0777u
 #define DEFAULT_STOP_MS   30000u
@@ -80,25 +79,14 @@ struct reading {
     size_t capacity;
 };
 
-/* The value as JSON, for a message: cut, on one line. */
-static void
-show(const json_t *value, char *out, size_t capacity)
-{
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-
-    (void)snprintf(out, capacity, "%s",
-                   text != NULL ? text : "unreadable"); /* may be cut */
-    free(text);
-}
-
 /* A message that does not fit is cut, here and below. */
 static enum opb_status
 refuse(const struct reading *reading, const struct key *key, const json_t *value,
        const char *allowed)
 {
-    char shown[MAX_SHOWN_BYTES];
+    char shown[OPB_MAX_SHOWN_BYTES];
 
-    show(value, shown, sizeof(shown));
+    opb_setting_show(value, shown, sizeof(shown));
     if (reading->file == NULL) {
         (void)snprintf(reading->message, reading->capacity,
                        "The option --%s is %s, and must be %s", key->option, shown,
@@ -301,20 +289,14 @@ find_key(const char *name)
 static enum opb_status
 refuse_unknown(const struct reading *reading, const char *name, const json_t *value)
 {
-    const struct key *nearest = &keys[0];
-    char shown[MAX_SHOWN_BYTES];
+    const char *nearest = opb_nearest_name(name, keys, KEY_COUNT, sizeof(keys[0]));
+    char shown[OPB_MAX_SHOWN_BYTES];
 
-    for (size_t i = 1; i < KEY_COUNT; i++) {
-        if (opb_name_distance(name, keys[i].name) <
-            opb_name_distance(name, nearest->name)) {
-            nearest = &keys[i];
-        }
-    }
-    show(value, shown, sizeof(shown));
+    opb_setting_show(value, shown, sizeof(shown));
     (void)snprintf(reading->message, reading->capacity,
                    "%s: the key \"%.*s\", which is %s, is not known to this version; the "
                    "nearest known key is \"%s\"",
-                   reading->file, (int)MAX_SHOWN_BYTES, name, shown, nearest->name);
+                   reading->file, (int)OPB_MAX_SHOWN_BYTES, name, shown, nearest);
     return OPB_REFUSED;
 }
 
