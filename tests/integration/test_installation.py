@@ -12,11 +12,13 @@ from server import BUILD, PID_ROUTE, REPOSITORY
 
 pytestmark = pytest.mark.ours
 
+LIBRARY = 'lib/orthanc/libOrthancPythonBridge.so'
 PLUGIN = 'share/orthanc/plugins/libOrthancPythonBridge.so'
 WORKER = 'bin/orthanc-python-worker'
 HOST = 'libexec/orthanc-python-bridge/orthanc-python-host'
 FILES = [
     'bin/orthanc-python', WORKER, r'etc/orthanc-python/pool\.json',
+    LIBRARY,
     r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/__init__\.pyi',
     r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/py\.typed',
     r'lib/systemd/system/orthanc-python-worker\.service', r'lib/systemd/system/orthanc-python-worker\.socket',
