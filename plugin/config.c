@@ -56,6 +56,7 @@ static const struct opb_config_key section_keys[] = {
     {"MaxCalls", OPB_KEY_NUMBER, FIELD(max_calls), 0, 2147483647},
     {"MaxMemory", OPB_KEY_NUMBER, FIELD(max_memory_mb), 0, 1048576},
     {"StoppedTimeout", OPB_KEY_SECONDS, FIELD(stopped_timeout_ms), 0.1, 86400},
+    {"SlowCall", OPB_KEY_SECONDS, FIELD(slow_call_ms), 0, 86400},
     {"StopTimeout", OPB_KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
 };
 #define SECTION_KEY_COUNT (sizeof(section_keys) / sizeof(section_keys[0]))

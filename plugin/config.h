@@ -52,6 +52,7 @@ struct opb_config {
                                     ORTHANC_STOPPED */
     char **preload;              /* Python.Preload: names of modules */
     uint32_t preload_count;
+    uint32_t slow_call_ms; /* Python.SlowCall (seconds, 0: none): longer ones are logged */
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

@@ -19,7 +19,7 @@
 
 #define DEATH_TEXT_BYTES 256u
 #define DEATH_WAIT_MS    2000u /* the pool's news come on another connection */
-#define LOAD_KEY_COUNT   13u
+#define LOAD_KEY_COUNT   14u
 
 #define CALL_NAME(upper, name) name,
 static const char *const call_names[] = {OPB_CALL_NAMES(CALL_NAME)};
@@ -98,6 +98,7 @@ pack_load(struct opb_message *message, struct opb_session *session, void *contex
     pack_text(message, "orthanc", load->orthanc_path);
     pack_number(message, "worker_index", opb_session_worker(session));
     pack_number(message, "workers_count", opb_session_worker_count(session));
+    pack_number(message, "slow_call_ms", config->slow_call_ms);
 }
 
 /* Appends a path to the list, which has room for it. */

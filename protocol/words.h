@@ -85,7 +85,7 @@ enum opb_control_method {
      * [name...], "script" str (absolute path), "verbose" bool,                            \
      * "memory_usage" bool, "node_socket" str, "node" str, "host" uint,                    \
      * "secret" bin, "orthanc" str (path of the server), "worker_index" uint,              \
-     * "workers_count" uint */                                                             \
+     * "workers_count" uint, "slow_call_ms" uint (0: none) */                                                             \
     X(LOAD, "Load")                                                                        \
     /* main lane. [] -> nil: join threads, run atexit, then exit 0 */                      \
     X(FINALIZE, "Finalize")                                                                \

@@ -120,7 +120,7 @@ def load(connection, name, host, secret, script):
     connection.send([wire.REQUEST, 1, 0, [{
         'version': '1.12.1', 'functions': [], 'calls': ['Load', 'Finalize'], 'script': script, 'verbose': False,
         'memory_usage': False, 'node_socket': '/nonexistent', 'node': name, 'host': host, 'secret': secret,
-        'orthanc': '/usr/sbin/Orthanc', 'worker_index': 0, 'workers_count': 1}]])
+        'orthanc': '/usr/sbin/Orthanc', 'worker_index': 0, 'workers_count': 1, 'slow_call_ms': 0}]])
     return connection.read()
 
 

@@ -343,7 +343,7 @@ test_host_load(struct test_host *host, const char *name)
 
     (void)snprintf(path, sizeof(path), "%s/%s", host->directory, name);
     opb_message_begin_request(message, CALL_LOAD, 1);
-    opb_pack_map(message, 14);
+    opb_pack_map(message, 15);
     pack_text(message, "version", host->version);
     pack_lists(message);
     pack_text(message, "script", path);
@@ -362,6 +362,8 @@ test_host_load(struct test_host *host, const char *name)
     opb_pack_uint(message, 0);
     opb_pack_cstr(message, "workers_count");
     opb_pack_uint(message, 1);
+    opb_pack_cstr(message, "slow_call_ms");
+    opb_pack_uint(message, 0);
     pack_text(message, "a key of the future", "");
     return test_host_exchange(host, host->main_lane, message, NULL);
 }

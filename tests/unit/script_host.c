@@ -55,7 +55,7 @@ read_load(struct opb_frame *frame, struct details *out)
     out->hello.kind = OPB_CONNECTION_SERVICE;
     opb_frame_params(frame, &params);
     count = opb_read_map(&params, &map);
-    check(count == 13, "Load has another number of keys");
+    check(count == 14, "Load has another number of keys");
     for (uint32_t i = 0; i < count; i++) {
         const char *key = opb_read_cstr(&map, false);
 

@@ -9,6 +9,7 @@
  * (a finaliser that calls the SDK) still finds the node waiting on this lane.
  */
 #include "arguments.h"
+#include "slow.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -161,13 +162,16 @@ opb_calls_answer_fault(struct opb_lane *lane, uint32_t msgid, enum opb_fault fau
 }
 
 static void
-run_call(call_function run, struct opb_frame *frame, struct opb_answer *answer)
+run_call(enum opb_call_index index, struct opb_frame *frame, struct opb_answer *answer)
 {
+    struct opb_slow_call slow;
     struct opb_reader params;
     PyGILState_STATE gil = PyGILState_Ensure();
 
+    opb_slow_enter(&slow, call_names[index], frame);
     opb_frame_params(frame, &params);
-    run(&params, answer);
+    call_functions[index](&params, answer);
+    opb_slow_leave(&slow);
     PyGILState_Release(gil);
     opb_host_check_child();
 }
@@ -215,7 +219,7 @@ opb_calls_serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
                          "Load and Finalize come once each, on an idle main lane");
     }
     else {
-        run_call(call_functions[index], frame, &answer);
+        run_call(index, frame, &answer);
     }
     status = send_answer(lane, opb_frame_msgid(frame), &answer);
     drop_bytes(&answer);

@@ -6,6 +6,7 @@
  */
 #include "drivers.h"
 #include "host.h"
+#include "slow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ end_python(struct opb_lane *lane, PyThreadState *python)
     if (link != NULL && opb_link_bind(link, lane) != OPB_OK) {
         opb_host_say("the main lane cannot be used while Python ends");
     }
+    opb_slow_end();
     PyEval_RestoreThread(python);
     opb_registrations_clear();
     opb_drivers_clear();

@@ -7,6 +7,7 @@
  * Elsewhere: callbacks (lane_thread.c).
  */
 #include "host.h"
+#include "slow.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -55,6 +56,12 @@ start_script(struct opb_lane *lane, struct opb_node_info **info, bool *python_ru
         (void)snprintf(text, capacity, "the host cannot be set up: %s",
                        opb_status_text(status));
         return false;
+    }
+    status = opb_slow_begin(opb_link_info(link)->slow_call_ms);
+    if (status != OPB_OK) {
+        opb_log_to_node("LogWarning",
+                        "Python.SlowCall has no effect in this host: there is "
+                        "no thread for it");
     }
     opb_interpreter_set_phase(OPB_INTERPRETER_RUNNING);
     return opb_script_import(opb_link_info(link), fault, text, capacity);

@@ -29,6 +29,7 @@ struct opb_node_info {
     char *script; /* absolute path */
     uint32_t host;
     uint32_t worker_index, workers_count;
+    uint32_t slow_call_ms; /* 0: none is slow */
     bool verbose, memory_usage;
     uint8_t secret[OPB_SECRET_BYTES];
     uint32_t function_count; /* SDK functions: index is the method number */

@@ -199,6 +199,12 @@ read_workers_count(struct opb_reader *reader, struct opb_node_info *info)
 }
 
 static void
+read_slow_call(struct opb_reader *reader, struct opb_node_info *info)
+{
+    info->slow_call_ms = (uint32_t)opb_read_uint(reader, UINT32_MAX);
+}
+
+static void
 pack_functions(struct opb_message *message, const struct opb_node_info *info)
 {
     opb_pack_array(message, info->function_count);
@@ -240,6 +246,7 @@ PACK(host, opb_pack_uint, host)
 PACK(orthanc, opb_pack_cstr, orthanc_path)
 PACK(worker_index, opb_pack_uint, worker_index)
 PACK(workers_count, opb_pack_uint, workers_count)
+PACK(slow_call, opb_pack_uint, slow_call_ms)
 
 static const struct key keys[] = {
     {"version", read_version, pack_version},
@@ -255,6 +262,7 @@ static const struct key keys[] = {
     {"orthanc", read_orthanc, pack_orthanc},
     {"worker_index", read_worker_index, pack_worker_index},
     {"workers_count", read_workers_count, pack_workers_count},
+    {"slow_call_ms", read_slow_call, pack_slow_call},
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
