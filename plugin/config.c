@@ -13,6 +13,7 @@
 #include "protocol/settings.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ static const struct opb_config_key section_keys[] = {
     {"MaxRestarts", OPB_KEY_NUMBER, FIELD(max_restarts), 0, 100},
     {"RestartWindow", OPB_KEY_SECONDS, FIELD(restart_window_ms), 1, 3600},
     {"StartTimeout", OPB_KEY_SECONDS, FIELD(start_timeout_ms), 1, 3600},
+    {"VirtualEnv", OPB_KEY_PATH, FIELD(virtual_env), 0, 0},
     {"Preload", OPB_KEY_MODULES, 0, 0, 0},
     {"AdminPath", OPB_KEY_ROUTE, FIELD(admin_path), 0, 0},
     {"ReloadOnChange", OPB_KEY_BOOL, FIELD(reload_on_change), 0, 0},
@@ -124,6 +126,9 @@ read_text(const struct opb_config_reading *reading, const struct opb_config_key 
     }
     if (key->type == OPB_KEY_TEXT && text[0] == '\0') {
         return opb_config_refuse(reading, key, value, "a string that is not empty");
+    }
+    if (key->type == OPB_KEY_PATH && (text[0] != '/' || strlen(text) >= PATH_MAX)) {
+        return opb_config_refuse(reading, key, value, "an absolute path");
     }
     if (key->type == OPB_KEY_NAME && !is_name(text)) {
         return opb_config_refuse(reading, key, value,
@@ -242,6 +247,7 @@ read_value(const struct opb_config_reading *reading, const struct opb_config_key
 {
     switch (key->type) {
     case OPB_KEY_TEXT:
+    case OPB_KEY_PATH:
     case OPB_KEY_NAME:
     case OPB_KEY_ROUTE:
     case OPB_KEY_SCRIPT:
@@ -489,6 +495,7 @@ opb_config_free(struct opb_config *config)
     free(config->pool_user);
     free(config->node_socket);
     free(config->node_name);
+    free(config->virtual_env);
     free(config->admin_path);
     for (uint32_t i = 0; i < config->preload_count; i++) {
         free(config->preload[i]);

@@ -50,6 +50,7 @@ struct opb_config {
     bool reload_on_change;       /* Python.ReloadOnChange */
     uint32_t stopped_timeout_ms; /* Python.StoppedTimeout (seconds, 45): the events until
                                     ORTHANC_STOPPED */
+    char *virtual_env;           /* Python.VirtualEnv: absolute path, or NULL */
     char **preload;              /* Python.Preload: names of modules */
     uint32_t preload_count;
     uint32_t slow_call_ms; /* Python.SlowCall (seconds, 0: none): longer ones are logged */

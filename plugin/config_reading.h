@@ -14,6 +14,7 @@
 
 enum opb_config_key_type {
     OPB_KEY_TEXT,    /* not empty */
+    OPB_KEY_PATH,    /* absolute */
     OPB_KEY_NAME,    /* not empty, of letters and a few signs, short */
     OPB_KEY_ROUTE,   /* a path below / without special characters, or empty */
     OPB_KEY_SCRIPT,  /* any text: the path has its own checks */

@@ -434,7 +434,11 @@ describe(struct opb_control *control, const struct opb_config *config, uint64_t 
 static void
 pack_preload(struct opb_message *message, const struct opb_config *config, bool is_starting)
 {
-    opb_pack_map(message, 3);
+    opb_pack_map(message, config->virtual_env != NULL ? 4 : 3);
+    if (config->virtual_env != NULL) {
+        opb_pack_cstr(message, "venv");
+        opb_pack_cstr(message, config->virtual_env);
+    }
     opb_pack_cstr(message, "verbose");
     opb_pack_bool(message, config->verbose);
     opb_pack_cstr(message, "starting");

@@ -13,8 +13,8 @@ enum opb_control_method {
      * secret bin, orthanc_pid uint, workers uint, zygote map] -> [node str, workers uint]:
      * the name made unique, and how many hosts it has at a time, which may be fewer than it
      * asked for, and at least 1. The pool then starts them. The map may be left out; its
-     * keys: "preload" [module str...], "verbose" bool, "starting" bool (no host without
-     * these modules). */
+     * keys: "venv" str, "preload" [module str...], "verbose" bool, "starting" bool (no host
+     * without these modules). */
     OPB_CONTROL_ATTACH = 1,
     /* pool -> node, notification. [host uint, pid uint, worker uint]: worker says which of
      * the hosts of its generation it is, from 0 */
@@ -85,7 +85,7 @@ enum opb_control_method {
      * [name...], "script" str (absolute path), "verbose" bool,                            \
      * "memory_usage" bool, "node_socket" str, "node" str, "host" uint,                    \
      * "secret" bin, "orthanc" str (path of the server), "worker_index" uint,              \
-     * "workers_count" uint, "slow_call_ms" uint (0: none) */                                                             \
+     * "workers_count" uint, "slow_call_ms" uint (0: none) */                              \
     X(LOAD, "Load")                                                                        \
     /* main lane. [] -> nil: join threads, run atexit, then exit 0 */                      \
     X(FINALIZE, "Finalize")                                                                \

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts the tests in JUnit files: prints 'passed failed skipped'.
+"""Counts the tests in JUnit files: prints 'passed failed skipped', with --reasons how often
+each reason for skipping was given.
 
 One entry of ctest is a program with many tests; what cmocka or pytest say at its end
 is counted instead of the entry. A program that ends badly without saying so is one failure.
 """
 
+import collections
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -49,7 +51,17 @@ def count(path):
     return passed, failed, skipped
 
 
+def reasons(paths):
+    found = collections.Counter(
+        skipped.get('message') or 'NO REASON GIVEN'
+        for path in paths for skipped in ElementTree.parse(path).iter('skipped'))
+    return ['%4d %s' % (count, reason) for reason, count in found.most_common()]
+
+
 def main():
+    if sys.argv[1:2] == ['--reasons']:
+        print('\n'.join(reasons(sys.argv[2:])))
+        return
     totals = [0, 0, 0]
     for path in sys.argv[1:]:
         totals = [a + b for a, b in zip(totals, count(path))]

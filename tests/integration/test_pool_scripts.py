@@ -4,6 +4,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -94,6 +96,18 @@ def test_modules_before_the_script_are_refused(orthanc, place):
                           python={'Pool': pool.socket, 'Preload': ['wave']})
     assert server.expect_refusal() == 255
     assert 'no other modules before them: leave "Python.Preload" out' in server.log()
+
+
+def test_an_environment_must_be_allowed_like_a_script(orthanc, place):
+    for directory in (place.allowed, place.other):
+        subprocess.run([sys.executable, '-m', 'venv', '--without-pip', directory + '/venv'], check=True)
+    pool = place.pool(place.allowed)
+    path = os.path.join(place.allowed, 'script.py')
+    server = orthanc.make(script_path=path, python={'Pool': pool.socket, 'VirtualEnv': place.other + '/venv'})
+    assert server.expect_refusal() == 255
+    assert 'does not allow the virtual environment %s/venv: add it there' % place.other in server.log()
+    server = orthanc(script_path=path, python={'Pool': pool.socket, 'VirtualEnv': place.allowed + '/venv'})
+    assert server.get('/where').text == path
 
 
 def test_a_link_that_is_pointed_elsewhere_is_followed_if_that_is_allowed(orthanc, place):

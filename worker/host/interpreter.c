@@ -5,9 +5,10 @@
  *            objects as memory of segments while it may.
  * Elsewhere: sys.path and the script (script.c), signals (signals.c).
  * OPB_PYTHON_EXECUTABLE is the python program that this host was built for: children of
- * the script are started with it.
+ * the script are started with it, or with that of its virtual environment.
  */
 #include "host.h"
+#include "virtual_env.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -103,11 +104,12 @@ configure(PyConfig *config, bool verbose)
     if (PyStatus_Exception(status)) {
         return status;
     }
-    status = PyConfig_SetBytesString(config, &config->program_name, OPB_PYTHON_EXECUTABLE);
+    status =
+        PyConfig_SetBytesString(config, &config->program_name, opb_virtual_env_program());
     if (PyStatus_Exception(status)) {
         return status;
     }
-    return PyConfig_SetBytesString(config, &config->executable, OPB_PYTHON_EXECUTABLE);
+    return PyConfig_SetBytesString(config, &config->executable, opb_virtual_env_program());
 }
 
 enum opb_status
@@ -120,6 +122,9 @@ opb_interpreter_start(bool verbose, char *text, size_t capacity)
         PyEval_RestoreThread(paused);
         paused = NULL;
         return OPB_OK;
+    }
+    if (opb_virtual_env_check(text, capacity) != OPB_OK) {
+        return OPB_REFUSED;
     }
     status = preinitialize();
     if (PyStatus_Exception(status)) {
@@ -146,6 +151,6 @@ failed:
         "Python %s cannot be started (%s): check PYTHONHOME and PYTHONPATH in the "
         "environment of Orthanc, and the Python installation of %s",
         PY_VERSION, status.err_msg != NULL ? status.err_msg : "no reason given",
-        OPB_PYTHON_EXECUTABLE);
+        opb_virtual_env_program());
     return OPB_SYSTEM;
 }

@@ -5,6 +5,7 @@
  * over lanes. stdin, stdout and stderr are Orthanc's own.
  */
 #include "host.h"
+#include "virtual_env.h"
 #include "zygote.h"
 
 #include <errno.h>
@@ -53,8 +54,9 @@ static void
 print_usage(FILE *out)
 {
     (void)fputs(
-        "Usage: orthanc-python-host --control-fd N\n"
-        "       orthanc-python-host --zygote-fd N [--verbose] [--preload MODULE]...\n"
+        "Usage: orthanc-python-host --control-fd N [--venv DIRECTORY]\n"
+        "       orthanc-python-host --zygote-fd N [--venv DIRECTORY] [--verbose]\n"
+        "                           [--preload MODULE]...\n"
         "Runs the script of one Orthanc server in a Python interpreter. Started by\n"
         "orthanc-python-worker, which gives it a socket as descriptor N. As a zygote it\n"
         "runs no script, but forks processes that do.\n"
@@ -92,6 +94,7 @@ parse_arguments(int argc, char **argv, int *control_fd, struct opb_zygote_option
                                             {"zygote-fd", required_argument, NULL, 'z'},
                                             {"verbose", no_argument, NULL, 'V'},
                                             {"preload", required_argument, NULL, 'p'},
+                                            {"venv", required_argument, NULL, 'e'},
                                             {"version", no_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
@@ -118,6 +121,12 @@ parse_arguments(int argc, char **argv, int *control_fd, struct opb_zygote_option
             break;
         case 'p':
             zygote->modules[zygote->module_count++] = optarg;
+            break;
+        case 'e':
+            if (opb_virtual_env_set(optarg) != OPB_OK) {
+                opb_host_say("--venv %s: out of memory", optarg);
+                return EXIT_FAILURE;
+            }
             break;
         case 'v':
             (void)printf("orthanc-python-host %s (protocol %d, Python %s)\n",

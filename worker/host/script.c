@@ -6,6 +6,7 @@
  * Elsewhere: what the script may expect (docs/scripts.md).
  */
 #include "host.h"
+#include "virtual_env.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -238,14 +239,14 @@ warn_without_executable(void)
 {
     char text[PATH_MAX + 200];
 
-    if (access(OPB_PYTHON_EXECUTABLE, X_OK) == 0) {
+    if (access(opb_virtual_env_program(), X_OK) == 0) {
         return;
     }
     (void)snprintf(
         text, sizeof(text),
         "The Python program %s is missing: multiprocessing by spawn, and programs "
         "that the script starts with sys.executable, will not work",
-        OPB_PYTHON_EXECUTABLE);
+        opb_virtual_env_program());
     opb_log_to_node("LogWarning", text);
 }
 

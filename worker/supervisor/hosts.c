@@ -197,10 +197,15 @@ opb_host_spawn(struct opb_host *host)
     static char name[] = "orthanc-python-host";
     static char option[] = "--control-fd";
     static char number[] = "3";
-    char *arguments[] = {name, option, number, NULL};
+    static char environment[] = "--venv";
+    char *arguments[] = {name, option, number, NULL, NULL, NULL};
     struct opb_spawned spawned;
     char reason[OPB_REASON_BYTES];
 
+    if (host->node->environment != NULL) {
+        arguments[3] = environment;
+        arguments[4] = host->node->environment;
+    }
     if (!opb_spawn(host->node->pool->options->host_program, arguments, &spawned)) {
         (void)snprintf(reason, sizeof(reason), "could not be started: %s",
                        strerror(errno)); /* fits */

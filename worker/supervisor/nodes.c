@@ -33,6 +33,7 @@ node_release(struct opb_node *node)
 {
     if (--node->open_handles == 0) {
         free(node->script);
+        free(node->environment);
         free(node);
     }
 }
@@ -447,12 +448,25 @@ serve_describe(struct opb_connection *connection, struct opb_frame *frame)
     return connection->script != NULL ? OPB_OK : OPB_NO_MEMORY;
 }
 
-/* Modules are imported before the host is bound to a script. */
+/* Modules, and what an environment runs by itself, come before the host is bound to a
+ * script. */
 static bool
 may_preload(const struct opb_pool *pool, const struct opb_preload *preload, char *why,
             size_t capacity)
 {
-    if (preload->module_count == 0 || !opb_scripts_are_bound(pool)) {
+    if (!opb_scripts_are_bound(pool)) {
+        return true;
+    }
+    if (preload->environment != NULL &&
+        !opb_scripts_allow(&pool->options->config, preload->environment)) {
+        (void)snprintf(
+            why, capacity,
+            "\"Scripts\" in the worker's configuration does not allow the virtual "
+            "environment %.500s: add it there, or leave \"Python.VirtualEnv\" out",
+            preload->environment); /* fits */
+        return false;
+    }
+    if (preload->module_count == 0) {
         return true;
     }
     (void)snprintf(
@@ -509,6 +523,8 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     }
     node->script = connection->script;
     connection->script = NULL;
+    node->environment = preload.environment;
+    preload.environment = NULL;
     opb_zygote_new(node, &preload);
     node->connection = connection;
     opb_connection_settle(connection, node);

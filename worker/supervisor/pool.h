@@ -128,7 +128,8 @@ struct opb_preload {
     char **arguments; /* of its program; ends with NULL */
     uint32_t count;
     uint32_t module_count;
-    bool is_strict; /* without its modules no host may run: the node is starting */
+    char *environment; /* absolute path of its virtual environment, or NULL */
+    bool is_strict;    /* without its modules no host may run: the node is starting */
 };
 
 struct opb_zygote; /* zygote.c */
@@ -162,6 +163,7 @@ struct opb_node {
     char name[OPB_NODE_NAME_BYTES + 1];
     uint8_t secret[OPB_SECRET_BYTES];
     char *script;          /* as the node has told, or NULL */
+    char *environment;     /* virtual environment of its hosts, or NULL */
     uint32_t max_restarts; /* of hosts within the window; 0: any number */
     uint64_t restart_window_ms;
     bool is_answer_due; /* DETACH waits for its response */
@@ -228,6 +230,7 @@ void opb_pool_say(const struct opb_pool *pool, const struct opb_node *node,
 void opb_say(enum opb_log_level level, const char *who, const char *text);
 
 /* scripts.c. True if hosts may run some scripts only. */
+bool opb_scripts_allow(const struct opb_pool_config *config, const char *path);
 bool opb_scripts_are_bound(const struct opb_pool *pool);
 /* On OPB_REFUSED message says which of "Scripts" cannot be read. */
 OPB_MUST_CHECK enum opb_status opb_scripts_look(const struct opb_pool_config *config,

@@ -6,6 +6,7 @@
  */
 #include "worker/supervisor/pool.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,22 @@ read_modules(struct opb_preload *preload, struct opb_reader *reader)
 }
 
 static void
+read_environment(struct opb_preload *preload, struct opb_reader *reader)
+{
+    const char *path = opb_read_cstr(reader, false);
+
+    if (reader->status != OPB_OK || path[0] != '/' || strlen(path) >= PATH_MAX ||
+        preload->environment != NULL) {
+        reader->status = OPB_BAD_FRAME;
+        return;
+    }
+    preload->environment = strdup(path);
+    if (preload->environment == NULL || !add(preload, "--venv") || !add(preload, path)) {
+        reader->status = OPB_NO_MEMORY;
+    }
+}
+
+static void
 read_pair(struct opb_preload *preload, struct opb_reader *items)
 {
     size_t bytes = 0;
@@ -94,6 +111,9 @@ read_pair(struct opb_preload *preload, struct opb_reader *items)
         if (opb_read_bool(items) && !add(preload, "--verbose")) {
             items->status = OPB_NO_MEMORY;
         }
+    }
+    else if (bytes == strlen("venv") && memcmp(key, "venv", bytes) == 0) {
+        read_environment(preload, items);
     }
     else if (bytes == strlen("starting") && memcmp(key, "starting", bytes) == 0) {
         preload->is_strict = opb_read_bool(items);
@@ -135,5 +155,6 @@ opb_preload_free(struct opb_preload *preload)
         free(preload->arguments[i]);
     }
     free(preload->arguments);
+    free(preload->environment);
     memset(preload, 0, sizeof(*preload));
 }

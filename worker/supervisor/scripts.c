@@ -52,6 +52,16 @@ is_allowed(const struct opb_pool_config *config, const char *file)
 }
 
 bool
+opb_scripts_allow(const struct opb_pool_config *config, const char *path)
+{
+    char *file = realpath(path, NULL);
+    bool allowed = file != NULL && is_allowed(config, file);
+
+    free(file);
+    return allowed;
+}
+
+bool
 opb_scripts_are_bound(const struct opb_pool *pool)
 {
     return pool->options->config.scripts.items != NULL;
