@@ -393,6 +393,18 @@ def at_once(count, work):
         return list(executor.map(work, range(count), timeout=60))
 
 
+def test_python_logging(example, plugin):
+    server = example(plugin, 'python_logging')
+    assert server.get('/divide/84/2').text == '42\n'
+    assert server.get('/divide/85/2').text == '42\n'
+    answer = server.get('/divide/84/0')
+    assert answer.status_code == 400
+    server.wait_for_log(r'^E.*\] \[.+\] divide: The request /divide/84/0 cannot be answered$')
+    server.wait_for_log(r'^ZeroDivisionError: ')
+    server.wait_for_log(r'^W.*\] \[.+\] divide: 85 is no multiple of 2$')
+    server.wait_for_log(r'^I.*\[.+\] divide: 84 divided by 2$')
+
+
 def test_thread_pool(example, plugin):
     """Under the official plugin too, where the threads of the pool call one after the other: it
     keeps Python's lock in a call, but none of these calls needs Python to be answered."""
