@@ -9,6 +9,7 @@
 #include "protocol/frame.h"
 
 #include "protocol/internal.h"
+#include "protocol/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ malloc_allocate(void *context, size_t bytes, void **owner)
 {
     (void)context;
     *owner = malloc(bytes);
+    opb_pages_prefer_large(*owner, bytes);
     return *owner;
 }
 

@@ -10,6 +10,7 @@
 #include <Python.h>
 
 #include "worker/module/link_internal.h"
+#include "protocol/pages.h"
 #include "protocol/sockets.h"
 #include "worker/module/module.h"
 
@@ -562,6 +563,7 @@ allocate_pybytes(void *Py_UNUSED(context), size_t bytes, void **owner)
         return NULL;
     }
     *owner = object;
+    opb_pages_prefer_large(PyBytes_AS_STRING(object), bytes);
     return PyBytes_AS_STRING(object);
 }
 
