@@ -611,3 +611,13 @@ def test_storage_commitment(example):
     with open(path, 'r+b') as f:
         f.write(b'changed')
     assert ask(dicom.SECONDARY_CAPTURE, sop_instance) == 0x0110
+
+
+def test_testing(example, plugin):
+    """Its own tests, by pytest: test_testing.py."""
+    server = example(plugin, 'testing')
+    study = server.get('/instances/%s/study' % server.upload(dicom.make_dicom(StudyDate=''))).json()['ID']
+    assert server.get('/checklist/' + study).json() == ['StudyDate']
+    assert server.get('/checklist/unknown').status_code == 500
+    server.wait_for_out('^Study %s lacks StudyDate$' % study, timeout=20)
+    assert server.get('/studies/%s/metadata/4000' % study).text == 'StudyDate'

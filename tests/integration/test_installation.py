@@ -21,6 +21,8 @@ FILES = [
     LIBRARY,
     r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/__init__\.pyi',
     r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/py\.typed',
+    *[r'lib/python3[.0-9]*/dist-packages/orthanc_python_testing/' + name
+      for name in (r'__init__\.py', r'py\.typed', r'server\.py')],
     r'lib/systemd/system/orthanc-python-worker\.service', r'lib/systemd/system/orthanc-python-worker\.socket',
     r'lib/systemd/system/orthanc-python-worker@\.service', r'lib/sysusers\.d/orthanc-python\.conf',
     r'lib/tmpfiles\.d/orthanc-python\.conf',

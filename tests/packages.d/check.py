@@ -75,7 +75,8 @@ def serves():
         assert get('/hello') == 'second'
     subprocess.run(['orthanc-python-worker', '--config', '/etc/orthanc-python/pool.json', '--socket',
                     '/run/orthanc-python/pool.sock', '--check'], check=True, timeout=BOUND)
-    assert pathlib.Path('/usr/lib/python3/dist-packages/orthanc-stubs/py.typed').exists()
+    for name in ('orthanc-stubs/py.typed', 'orthanc_python_testing/server.py'):
+        assert pathlib.Path('/usr/lib/python3/dist-packages', name).exists()
 
 
 def sample():
