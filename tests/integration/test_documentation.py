@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages in docs/ and the READMEs: their commands run, their links lead somewhere, and what
+they list is what the sources have.
+
+A block of shell commands (```sh) is run here, or ELSEWHERE by the test that is named there, or
+stands in NOT_RUN with the reason. A new block fails the first test until it is in one of these.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+import test_machine
+from server import BUILD, PATIENCE, REPOSITORY, free_port, ours_plugin
+
+pytestmark = pytest.mark.ours
+
+ROOT = Path(REPOSITORY)
+PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('*/README.md'), *ROOT.glob('examples/*/*.md')])
+
+# page: {how a block begins, or the heading of its chapter: the test that runs it}. '' is the whole page.
+HERE = {
+    'README.md': {'./examples/run': 'test_an_example_is_shown_and_ends',
+                  'curl http://localhost:8042/hello': 'test_the_first_script_of_the_readme'},
+    'docs/configuration.md': {'orthanc-python reload': 'test_each_way_to_reload'},
+    'docs/getting-started.md': {'': 'test_getting_started_step_by_step'},
+    'docs/testing-scripts.md': {'export PYTHONPATH': 'test_the_example_of_tests_runs_from_a_build_tree'},
+}
+ELSEWHERE = {
+    'docs/operations.md': {
+        '## From the official plugin to a shared pool':
+        'tests/integration/test_machine.py::test_from_the_official_plugin_to_a_shared_pool_step_by_step'},
+    'docs/reliability.md': {'/usr/bin/python3 -m pytest tests/integration/test_policy.py': 'tests/integration/test_policy.py::test_rest'},
+    'docs/across-machines.md': {'./certificates': 'tests/integration/test_haproxy.py::test_only_who_has_a_certificate_comes_in'},
+}
+NOT_RUN = {
+    'docs/across-machines.md': {'echo \'d /run/orthanc-lanes': 'needs HAProxy as a service of systemd on three machines; '
+                                'the namespaces of test_haproxy.py get that directory without systemd'},
+    'docs/development.md': {
+        'cmake --preset debug': 'makes the build that this very test runs on',
+        'cmake --preset packages': 'tests/packages.d/build, which ./tests/run calls, does the same for two revisions',
+        'cd build/fuzz/tests/fuzz': 'an hour on two cores; ./tests/run runs the fuzzers for some seconds (ctest -L fuzz)'},
+    'docs/reliability.md': {'cmake --preset fuzz': 'a minute for each fuzzer, with a build of its own; ./tests/run makes '
+                            'that build and runs them for some seconds'},
+}
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding='utf-8')
+
+
+def blocks(page, language='sh'):
+    return re.findall(r'^```%s\n(.*?)^```' % language, text_of(page), re.M | re.S)
+
+
+def is_meant(page, start, block):
+    """Whether a row of the tables is about the block."""
+    if start.startswith('## '):
+        (chapter,) = re.findall(r'^%s\n.*?(?=^## |\Z)' % re.escape(start), text_of(page), re.M | re.S)
+        return '```sh\n' + block in chapter
+    return block.startswith(start)
+
+
+def covering(page, block):
+    """What the tables say of a block."""
+    return [said for table in (HERE, ELSEWHERE, NOT_RUN) for start, said in table.get(page, {}).items()
+            if is_meant(page, start, block)]
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+def test_every_block_of_commands_is_run_or_says_why_not():
+    assert len(PAGES) > 15
+    uncovered = ['%s: %s' % (name_of(page), block.splitlines()[0]) for page in PAGES for block in blocks(page)
+                 if not covering(name_of(page), block)]
+    assert uncovered == [], 'run them in a test of this file, or name the test that does'
+
+
+def test_the_tables_name_blocks_and_tests_that_exist():
+    for table in (HERE, ELSEWHERE, NOT_RUN):
+        for page, starts in table.items():
+            for start, said in starts.items():
+                assert any(is_meant(page, start, block) for block in blocks(page)), (page, start)
+                if table is HERE:
+                    assert callable(globals()[said])
+                if table is ELSEWHERE:
+                    path, test = said.split('::')
+                    assert 'def %s(' % test in text_of(path), said
+    assert test_machine.steps() == [block for block in blocks('docs/operations.md') if covering('docs/operations.md', block)]
+
+
+def run(command, check=True, **variables):
+    """A block, in the directory of the repository as the pages say; its output."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(('PYTEST', 'ORTHANC_'))}
+    environment.update(PYTHONDONTWRITEBYTECODE='1', **variables)
+    done = subprocess.run(['bash', '-ec', command], cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120 * PATIENCE,
+                          check=False)
+    assert not check or done.returncode == 0, '%s\n%s' % (command, done.stdout)
+    return done.stdout
+
+
+@contextlib.contextmanager
+def started(command, **variables):
+    """A command that starts Orthanc in the foreground, from its start to its end by Ctrl-C."""
+    lines, has_started = [], threading.Event()
+    with subprocess.Popen(['bash', '-ec', 'exec ' + command], cwd=REPOSITORY, env=dict(os.environ, **variables),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True, start_new_session=True) as process:
+        def read():
+            for line in process.stderr:
+                lines.append(line)
+                if 'Orthanc has started' in line:
+                    has_started.set()
+            has_started.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            assert has_started.wait(60 * PATIENCE) and process.poll() is None, ''.join(lines)
+            yield
+        finally:
+            process.terminate()
+            code = process.wait(60 * PATIENCE)
+            reader.join(10)
+        assert code == 0, ''.join(lines)
+
+
+def test_getting_started_step_by_step(tmp_path):
+    """All but the build: plugin and command are those of the build that is tested."""
+    build, script, configuration, start, ask, edit, mistake, back = blocks('docs/getting-started.md')
+    assert 'cmake --build --preset release' in build
+    port = str(free_port())
+    variables = {'HOME': str(tmp_path), 'ORTHANC_PYTHON_URL': 'http://localhost:' + port}
+
+    def here(command):
+        return command.replace('8042', port).replace('$PWD/build/release', BUILD)
+
+    run(here(script), **variables)
+    run(here(configuration), **variables)
+    assert json.loads((tmp_path / 'first-script' / 'orthanc.json').read_text())['Plugins'] == [ours_plugin()]
+    with started(here(start), **variables):
+        assert run(here(ask), **variables).endswith('Hello, Ada\n')
+        output = run(here(edit), **variables)
+        assert 'Generation 2 serves' in output and output.endswith('Good morning, Ada\n')
+        output = run(here(mistake), **variables)
+        assert 'SyntaxError' in output and output.endswith('Good morning, Ada\n')
+        output = run(here(back), **variables)
+        assert 'Generation 3 serves' in output and re.search(r'^generation +3$', output, re.M)
+
+
+def test_the_first_script_of_the_readme(orthanc):
+    (script,), (configuration,) = blocks('README.md', 'python'), blocks('README.md', 'json')
+    server = orthanc(script=script, name=os.path.basename(json.loads(configuration)['PythonScript']))
+    (command,) = [block for block in blocks('README.md') if block.startswith('curl')]
+    assert run(command.replace('8042', str(server.http_port))).endswith('Hello from Python\n')
+
+
+def test_an_example_is_shown_and_ends():
+    """examples/run after its build, which it ends with: the same command for another build."""
+    last = text_of('examples/run').splitlines()[-1]
+    assert last == 'exec /usr/bin/python3 examples/serve.py "${options[@]}" --build build/release "$example"'
+    output = run('/usr/bin/python3 examples/serve.py --once --build %s rest' % BUILD)
+    assert 'Verdict: it works: example rest' in output
+    assert 'rest\n' in run('examples/run --list')
+
+
+def test_each_way_to_reload(orthanc):
+    server = orthanc(script='import orthanc\n')
+    (block,) = blocks('docs/configuration.md')
+    command, route, signal_ = [line.split('#')[0].strip() for line in block.splitlines()]
+    path = 'PATH=%s:$PATH; ' % (ROOT / 'worker' / 'cli')
+    assert 'Generation 2 serves' in run(path + command, ORTHANC_PYTHON_URL=server.url())
+    assert '"Generation": 3' in run(route.replace('http://localhost:8042', server.url()))
+    run(signal_.replace('PID', str(server.supervisor())))
+    server.wait_for_log('Generation 4 is running')
+
+
+def test_the_example_of_tests_runs_from_a_build_tree():
+    (block,) = blocks('docs/testing-scripts.md')
+    output = run(block.replace('$PWD/build/debug', BUILD) .replace('-m pytest', '-m pytest -p no:cacheprovider'),
+                 ORTHANC_PYTHON_TESTING_PATIENCE=str(PATIENCE))
+    assert ' 5 passed' in output
+
+
+# -- links ------------------------------------------------------------------------------------
+
+def anchors(page):
+    """Of the headings, as GitHub makes them."""
+    found = set()
+    text = re.sub(r'^```.*?^```', '', text_of(page), flags=re.M | re.S)
+    for heading in re.findall(r'^#+ (.*)$', text, re.M):
+        plain = re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', heading).strip().lower()
+        slug = re.sub(r'[^\w\- ]', '', plain).replace(' ', '-')
+        number = 0
+        while (slug if number == 0 else '%s-%d' % (slug, number)) in found:
+            number += 1
+        found.add(slug if number == 0 else '%s-%d' % (slug, number))
+    return found
+
+
+def links(page):
+    text = re.sub(r'^```.*?^```', '', text_of(page), flags=re.M | re.S)
+    text = re.sub(r'`[^`\n]*`', '', text)
+    return re.findall(r'\]\(([^)\s]+)\)', text)
+
+
+@pytest.mark.smoke
+def test_every_link_leads_somewhere():
+    broken, count = [], 0
+    for page in PAGES:
+        for link in links(page):
+            if re.match(r'\w+:', link):
+                continue
+            path, _, anchor = link.partition('#')
+            target = (page.parent / path).resolve() if path else page
+            count += 1
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append('%s: %s' % (name_of(page), link))
+    assert count > 80
+    assert broken == []
+
+
+def test_every_page_and_every_example_is_in_its_index():
+    index = links(ROOT / 'docs' / 'README.md')
+    assert [path.name for path in (ROOT / 'docs').glob('*.md') if path.name != 'README.md' and path.name not in index] == []
+    rows = re.findall(r'^\| \[(\w+)\]\((\w+)/[^)]+\) \| \S.*\|$', text_of('examples/README.md'), re.M)
+    assert sorted(name for name, _ in rows) == sorted(path.name for path in (ROOT / 'examples').iterdir() if path.is_dir())
+    assert all(name == folder for name, folder in rows)
+
+
+# -- the configuration ------------------------------------------------------------------------
+
+TYPES = {    # of the tables in C: how the column "type, default" begins
+    'OPB_KEY_TEXT': 'string', 'OPB_KEY_PATH': 'string', 'OPB_KEY_NAME': 'string', 'OPB_KEY_ROUTE': 'string', 'OPB_KEY_SCRIPT': 'string',
+    'OPB_KEY_BOOL': 'boolean, `false`', 'OPB_KEY_SWITCH': 'boolean, `true`', 'OPB_KEY_SECONDS': 'seconds, `',
+    'OPB_KEY_CALLS': 'seconds or object', 'OPB_KEY_OPEN': 'array of strings, `[]`', 'OPB_KEY_NUMBER': 'number, `',
+    'OPB_KEY_MODULES': 'array of strings, `[]`',
+    'KEY_PATH': 'string', 'KEY_SOCKET': 'string', 'KEY_TEXT': 'string', 'KEY_MODE': 'string',
+    'KEY_NAMES': 'array of strings, `[]`', 'KEY_PATHS': 'array of strings', 'KEY_NUMBER': 'number, `',
+    'KEY_SECONDS': 'seconds, `', 'KEY_LEVEL': '`"error"`, '}
+LIMITS_ARE_ELSEWHERE = {'CallTimeout': 'in its own chapter', 'MaxHosts': 'in the message that refuses it'}
+CHAPTERS = {'top_keys': 'At the top of the configuration', 'section_keys': 'In the section `Python`',
+            'keys': 'The file of a shared pool'}
+
+
+def documented(chapter):
+    """{key: (option, type and default, since, effect)} of a chapter's first table."""
+    (text,) = re.findall(r'^## %s\n(.*?)(?=^## |^### |\Z)' % re.escape(chapter), text_of('docs/configuration.md'), re.M | re.S)
+    found = {}
+    for line in text[text.index('| key |'):].split('\n\n')[0].splitlines()[2:]:
+        cells = [cell.strip() for cell in re.split(r'(?<!\\)\|', line.strip('|'))]
+        option = cells.pop(1).strip('`') if len(cells) == 5 else None
+        key, kind, since, effect = cells
+        assert key not in found, key
+        found[key.strip('`')] = (option, kind, since, effect)
+    return found
+
+
+def known(path, table):
+    """{key: (option, type, field, low, high)} of a table in C."""
+    (text,) = re.findall(r'\b%s\[\] = \{\n(.*?)^\};' % table, text_of(path), re.M | re.S)
+    text = re.sub(r'(?:\s*"(?:[^"\\]|\\.)*")+', lambda found: found.group(0).replace('"\n', ' '), text)
+    found = {}
+    for entry in re.findall(r'\{("\w+",.*?)\},?\s*(?=\{|\Z)', text, re.S):
+        key = re.match(r'"(\w+)"', entry).group(1)
+        option = re.match(r'"\w+",\s*"([\w-]+)",', entry)
+        kind, field, low, high = re.search(r'\b((?:OPB_)?KEY_\w+),\s*(?:FIELD\((\w+)\)|0),\s*([\w.]+),\s*([\w.]+)\s*$', entry).groups()
+        found[key] = (option and '--' + option.group(1), kind, field, low, high)
+    return found
+
+
+def defaults(path):
+    """{field: number} of what is set before the configuration is read."""
+    return {field: float(number) for field, number in re.findall(
+        r'(?:->|\.)(\w+) = (\d+)(?: \* 1000)?;', text_of(path))}
+
+
+@pytest.mark.parametrize('path, table', [('plugin/config.c', 'top_keys'), ('plugin/config.c', 'section_keys'),
+                                         ('worker/supervisor/config.c', 'keys')])
+def test_the_page_has_the_keys_that_the_parser_knows(path, table):
+    """Each with its option, its type, its default, its limits, and since when it exists."""
+    keys, rows, preset = known(path, table), documented(CHAPTERS[table]), defaults(path)
+    assert len(keys) == len(re.findall(r'^    \{"', text_of(path).split('%s[] = {' % table)[1].split('\n};')[0], re.M))
+    assert sorted(keys) == sorted(rows)
+    for key, (option, kind, field, low, high) in keys.items():
+        said_option, said_kind, since, effect = rows[key]
+        assert option == (said_option or None), key
+        assert said_kind.startswith(TYPES.get(kind, '')), (key, kind, said_kind)
+        assert re.fullmatch(r'\d+\.\d+', since) and effect, key
+        if field in preset:
+            assert re.search(r'`%g`' % preset[field], said_kind), (key, preset[field], said_kind)
+        if re.fullmatch(r'[\d.]+', high) and 1 < float(high) <= 100000 and key not in LIMITS_ARE_ELSEWHERE:
+            assert re.search(r'\b%s(?: \([^)]*\))? to %s\b' % (re.escape(low), re.escape(high)), effect), (key, low, high, effect)
+
+
+# -- messages ---------------------------------------------------------------------------------
+
+LOGGING = r'opb_log_error|opb_log_warning|opb_host_say|opb_pool_log|opb_log_to_node|PyErr_Format|refuse_stranger'
+STRING = r'"(?:[^"\\]|\\.)*"'
+# Messages that need no remedy, with the reason: how they begin.
+WITHOUT_REMEDY = {
+    'Python plugin is ': 'the start and the end',
+    'Version of the Orthanc SDK in use': 'the start',
+    'Python stacks of the host': 'what another message announces',
+    '--venv %s: out of memory': 'says it itself',
+    '(cut here': 'the end of such stacks',
+    'Generation ': 'a reload that has succeeded',
+    'the main lane is still bound': 'an assertion of the host on itself',
+    'the generated table has a bad signature': 'the same',
+}
+
+
+def messages():
+    """[(file, text)]: the texts of the sources that are logged or raised."""
+    found = []
+    for path in sorted(glob.glob(str(ROOT / 'plugin' / '*.c')) + glob.glob(str(ROOT / 'worker' / '*' / '*.c'))):
+        text = re.sub(r'\bPRI\w+', '"llu"', Path(path).read_text(encoding='utf-8'))
+        for arguments in re.findall(r'\b(?:%s)\s*\(((?:[^()"]|%s|\((?:[^()"]|%s)*\))*)\)' % (LOGGING, STRING, STRING), text):
+            for parts in re.findall(r'%s(?:\s*%s)*' % (STRING, STRING), arguments):
+                message = ''.join(re.findall(r'"((?:[^"\\]|\\.)*)"', parts)).replace('\\"', '"').replace('\\n', '')
+                if len(message.split()) >= 4:
+                    found.append((os.path.relpath(path, REPOSITORY), message))
+    return found
+
+
+def documented_messages():
+    """The parts of what the pages show as code, between the names and numbers that they leave out."""
+    pages = '\n'.join(text_of('docs/%s.md' % name) for name in ('troubleshooting', 'configuration', 'scripts'))
+    parts = [part.strip(' :;,.') for code in re.findall(r'`([^`]+)`', pages) for part in re.split(r'…|<[^>]*>|\.\.\.', code)]
+    return [part for part in parts if len(part.split()) >= 3 and len(part) >= 14]
+
+
+def test_every_error_and_warning_has_its_remedy():
+    """A page shows it, or a part of it."""
+    shown, everything = documented_messages(), messages()
+    assert len(everything) > 120 and len(shown) > 150
+    missing = ['%s: %s' % (path, message) for path, message in everything
+               if not any(part in message for part in shown)
+               and not any(message.startswith(start) for start in WITHOUT_REMEDY)]
+    assert missing == [], 'add them to docs/troubleshooting.md:\n' + '\n'.join(missing)
