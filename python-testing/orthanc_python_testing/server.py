@@ -31,10 +31,12 @@ INSTALLED = 'share/orthanc/plugins/' + PLUGIN
 START_SECONDS = 60.0
 STOP_SECONDS = 90.0     # longer than Python.StoppedTimeout and StopTimeout by default
 REFRESH_SECONDS = 0.05
+LONGEST_PLACE = 40      # bytes, of the directory for temporary files
 PORT_IS_TAKEN = r'port.*(already|in use|privileged)|\(code 200[34]\)'
 START_TRIALS = 5
 
 T = TypeVar('T')
+HIDE = True     # from pytest, which then shows the line of the test that has failed
 
 
 class Failure(AssertionError):
@@ -208,9 +210,12 @@ class Orthanc:
 
     def start(self) -> Orthanc:
         """Starts the server, and returns when it serves; a script that does not load is a Failure."""
+        __tracebackhide__ = HIDE
         if self.directory is None:
             # Not one of pytest's: their paths are too long for the sockets of the bridge.
-            self.directory = Path(tempfile.mkdtemp(prefix='orthanc-test-'))
+            place = tempfile.gettempdir()
+            self.directory = Path(tempfile.mkdtemp(prefix='orthanc-test-', dir=place if len(place) <= LONGEST_PLACE
+                                                   else '/tmp'))
         for _ in range(START_TRIALS):
             self._spawn()
             if self._wait_started():
@@ -241,6 +246,7 @@ class Orthanc:
         self._log = _Stream(self.process.stderr, self._news)
 
     def _wait_started(self) -> bool:
+        __tracebackhide__ = HIDE
         assert self.process is not None
         process = self.process
         try:
@@ -254,6 +260,7 @@ class Orthanc:
 
     def stop(self, timeout: float = STOP_SECONDS) -> int:
         """Ends the server as an operator does, if it has not ended; returns its exit code."""
+        __tracebackhide__ = HIDE
         if self.process is None:
             raise Failure('Orthanc was not started')
         self._is_ended_by_us = True
@@ -284,13 +291,14 @@ class Orthanc:
     def close(self) -> None:
         """The end of a test: stops the server, removes its files. If it ended by itself, or not
         in order, that is a Failure. The log remains."""
+        __tracebackhide__ = HIDE
         try:
             if self.process is not None and not self._is_ended_by_us:
                 was_running = self.process.poll() is None
                 code = self.stop()
                 if code != 0 or not was_running:
-                    raise Failure('Orthanc ended %s, with code %d. Its log ends with:\n%s' % (
-                        'badly' if was_running else 'by itself', code, self.log()[-4000:]))
+                    raise Failure('Orthanc ended by itself or not in order, with code %d. Its log ends with:\n%s' % (
+                        code, self.log()[-4000:]))
         finally:
             if self.directory is not None:
                 shutil.rmtree(self.directory, ignore_errors=True)
@@ -317,6 +325,7 @@ class Orthanc:
     def request(self, method: str, path: str, data: bytes | str | None = None, json: Any = None,
                 headers: Mapping[str, str] | None = None, timeout: float = 30) -> Answer:
         """Any request to the REST API, the script's routes among them. Redirects are not followed."""
+        __tracebackhide__ = HIDE
         sent = dict(headers or {})
         if json is not None:
             data = json_module.dumps(json)
@@ -334,22 +343,27 @@ class Orthanc:
 
     def get(self, path: str, **arguments: Any) -> Answer:
         """GET; the arguments are those of request()."""
+        __tracebackhide__ = HIDE
         return self.request('GET', path, **arguments)
 
     def post(self, path: str, data: bytes | str = b'', **arguments: Any) -> Answer:
         """POST"""
+        __tracebackhide__ = HIDE
         return self.request('POST', path, data, **arguments)
 
     def put(self, path: str, data: bytes | str = b'', **arguments: Any) -> Answer:
         """PUT"""
+        __tracebackhide__ = HIDE
         return self.request('PUT', path, data, **arguments)
 
     def delete(self, path: str, **arguments: Any) -> Answer:
         """DELETE"""
+        __tracebackhide__ = HIDE
         return self.request('DELETE', path, **arguments)
 
     def upload(self, file: bytes | str | os.PathLike[str]) -> str:
         """Stores a DICOM file, by its path or content; returns Orthanc's ID of the instance."""
+        __tracebackhide__ = HIDE
         content = file if isinstance(file, bytes) else Path(file).read_bytes()
         answer = self.post('/instances', content)
         if answer.status_code != 200 or not answer.json().get('ID'):
@@ -373,6 +387,7 @@ class Orthanc:
     def wait_until(self, condition: Callable[[], T], timeout: float = 10, what: str = 'the condition') -> T:
         """Waits until condition() is true, and returns it. It is asked anew whenever the server
         or the script has written something, and from time to time."""
+        __tracebackhide__ = HIDE
         deadline = time.monotonic() + timeout * _patience()
         while True:
             seen = self._news.count()   # what is written during the question is not missed
@@ -385,6 +400,7 @@ class Orthanc:
             self._news.wait(seen, REFRESH_SECONDS)
 
     def _wait_for(self, pattern: str, read: Callable[[], str], timeout: float, start: int) -> re.Match[str]:
+        __tracebackhide__ = HIDE
         compiled = re.compile(pattern, re.MULTILINE)
         found = self.wait_until(lambda: compiled.search(read(), start), timeout, repr(pattern))
         assert found is not None
@@ -392,10 +408,12 @@ class Orthanc:
 
     def wait_for_log(self, pattern: str, timeout: float = 10, start: int = 0) -> re.Match[str]:
         """Waits for a regular expression in the log, from the position `start` on."""
+        __tracebackhide__ = HIDE
         return self._wait_for(pattern, self.log, timeout, start)
 
     def wait_for_output(self, pattern: str, timeout: float = 10, start: int = 0) -> re.Match[str]:
         """Waits for a regular expression in what the script prints."""
+        __tracebackhide__ = HIDE
         return self._wait_for(pattern, self.output, timeout, start)
 
     # -- the bridge ---------------------------------------------------------------------------
@@ -405,12 +423,14 @@ class Orthanc:
 
     def reload(self) -> None:
         """Loads the script again, and returns when the new one serves."""
+        __tracebackhide__ = HIDE
         answer = self.post(self._admin('/reload'), timeout=90)
         if answer.status_code != 200:
             raise Failure('The script was not loaded again: %s' % answer.text)
 
     def status(self) -> dict[str, Any]:
         """What the bridge says of itself."""
+        __tracebackhide__ = HIDE
         answer = self.get(self._admin('/status'))
         if answer.status_code != 200:
             raise Failure('There is no status: %r' % answer)
