@@ -43,9 +43,13 @@ ELSEWHERE = {
 NOT_RUN = {
     'docs/across-machines.md': {'echo \'d /run/orthanc-lanes': 'needs HAProxy as a service of systemd on three machines; '
                                 'the namespaces of test_haproxy.py get that directory without systemd'},
+    'docs/debugging.md': {'gdb --pid': 'interactive; gdb is no dependency of the tests'},
+    'docs/operations.md': {'apt install ./orthanc-python-bridge_*.deb': 'tests/packages installs, upgrades and removes '
+                           'them in bare roots of three Debian releases',
+                           'docker build': 'tests/image builds that image, and uses it, with buildah'},
     'docs/development.md': {
         'cmake --preset debug': 'makes the build that this very test runs on',
-        'cmake --preset packages': 'tests/packages.d/build, which ./tests/run calls, does the same for two revisions',
+        './tests/install-deps build packages': 'tests/packages.d/build, which ./tests/run calls, does the same for two revisions',
         'cd build/fuzz/tests/fuzz': 'an hour on two cores; ./tests/run runs the fuzzers for some seconds (ctest -L fuzz)'},
     'docs/reliability.md': {'cmake --preset fuzz': 'a minute for each fuzzer, with a build of its own; ./tests/run makes '
                             'that build and runs them for some seconds'},
@@ -60,8 +64,13 @@ def text_of(page):
     return (ROOT / page).read_text(encoding='utf-8')
 
 
+def fences(page):
+    """[(language, text)] of all blocks of a page."""
+    return re.findall(r'^```(\w*)\n(.*?)^```$', text_of(page), re.M | re.S)
+
+
 def blocks(page, language='sh'):
-    return re.findall(r'^```%s\n(.*?)^```' % language, text_of(page), re.M | re.S)
+    return [text for found, text in fences(page) if found == language]
 
 
 def is_meant(page, start, block):
@@ -87,6 +96,16 @@ def test_every_block_of_commands_is_run_or_says_why_not():
     assert uncovered == [], 'run them in a test of this file, or name the test that does'
 
 
+COMMAND = r'^(?:\$|sudo|apt(?:-get)?|systemctl|cmake|ctest|curl|docker|gdb|orthanc-python|pytest|\./\S+|/usr/\S+) '
+
+
+def test_commands_are_called_commands():
+    """Other blocks are pictures, configuration and code."""
+    for page in PAGES:
+        for block in [text for language, text in fences(name_of(page)) if language != 'sh']:
+            assert not re.search(COMMAND, block, re.M), '%s: begin this block with ```sh:\n%s' % (name_of(page), block)
+
+
 def test_the_tables_name_blocks_and_tests_that_exist():
     for table in (HERE, ELSEWHERE, NOT_RUN):
         for page, starts in table.items():
@@ -97,7 +116,9 @@ def test_the_tables_name_blocks_and_tests_that_exist():
                 if table is ELSEWHERE:
                     path, test = said.split('::')
                     assert 'def %s(' % test in text_of(path), said
-    assert test_machine.steps() == [block for block in blocks('docs/operations.md') if covering('docs/operations.md', block)]
+    assert test_machine.steps() == [block for block in blocks('docs/operations.md')
+                                    if any(is_meant('docs/operations.md', start, block)
+                                           for start in ELSEWHERE['docs/operations.md'])]
 
 
 def run(command, check=True, **variables):
