@@ -200,7 +200,8 @@ class Orthanc:
         """What Orthanc is started with."""
         assert self.directory is not None
         storage = str(self.directory / 'storage')
-        python = {'RuntimeDirectory': str(self.directory), **self.config.get('Python', {}), **self.python}
+        own = {'RuntimeDirectory': str(self.directory)} if os.path.basename(self.bridge) == PLUGIN else {}
+        python = {**own, **self.config.get('Python', {}), **self.python}
         return {
             'Name': 'Test', 'StorageDirectory': storage, 'IndexDirectory': storage,
             'HttpPort': self.http_port, 'RemoteAccessAllowed': False, 'AuthenticationEnabled': False,
