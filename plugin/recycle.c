@@ -53,18 +53,16 @@ opb_recycler_free(struct opb_recycler *recycler)
     free(recycler);
 }
 
-/* Between 90 and 110 percent. */
-static uint64_t
-jitter(uint64_t limit)
+uint64_t
+opb_recycler_draw(uint64_t limit)
 {
-    uint32_t number = 0;
+    uint64_t spread = limit * JITTER_PERCENT / 100u;
+    uint64_t number = 0;
 
-    if (limit == 0 || opb_random_bytes(&number, sizeof(number)) != OPB_OK) {
+    if (spread == 0 || opb_random_bytes(&number, sizeof(number)) != OPB_OK) {
         return limit;
     }
-    limit = limit * (100u - JITTER_PERCENT) / 100u +
-            limit * 2u * JITTER_PERCENT / 100u * (number % 1000u) / 1000u;
-    return limit != 0 ? limit : 1;
+    return limit - spread + number % (2u * spread + 1u);
 }
 
 /* The memory that the process has, shared pages in part, in KiB. 0: errno says why not. */
@@ -97,9 +95,10 @@ has_too_many_calls(const struct watched *watched, struct opb_session *session)
     if (watched->call_limit == 0 || count < watched->call_limit) {
         return false;
     }
-    opb_log_warning("The host (pid %ld) has run %llu calls (Python.MaxCalls): another one "
-                    "takes its place",
-                    (long)watched->pid, (unsigned long long)count);
+    opb_log_warning("The host (pid %ld) has run %llu calls: another one takes its place, "
+                    "since its limit is %llu (Python.MaxCalls)",
+                    (long)watched->pid, (unsigned long long)count,
+                    (unsigned long long)watched->call_limit);
     return true;
 }
 
@@ -124,9 +123,11 @@ has_too_much_memory(struct watched *watched, uint64_t now_ms)
     if (memory < watched->memory_limit) {
         return false;
     }
-    opb_log_warning("The host (pid %ld) has %llu MiB of memory (Python.MaxMemory): another "
-                    "one takes its place",
-                    (long)watched->pid, (unsigned long long)(memory / 1024u));
+    opb_log_warning(
+        "The host (pid %ld) has %llu MiB of memory: another one takes its place, "
+        "since its limit is %llu MiB (Python.MaxMemory)",
+        (long)watched->pid, (unsigned long long)(memory / 1024u),
+        (unsigned long long)(watched->memory_limit / 1024u));
     if (now_ms - watched->since_ms < YOUNG_MS) {
         opb_log_warning("That was soon after its start: if the script needs so much, raise "
                         "the configuration option \"Python.MaxMemory\"");
@@ -142,8 +143,8 @@ look_at(struct watched *watched, const struct opb_config *config,
     if (opb_session_pid(session) != watched->pid) {
         watched->pid = opb_session_pid(session);
         watched->since_ms = now_ms;
-        watched->call_limit = jitter(config->max_calls);
-        watched->memory_limit = jitter((uint64_t)config->max_memory_mb * 1024u);
+        watched->call_limit = opb_recycler_draw(config->max_calls);
+        watched->memory_limit = opb_recycler_draw((uint64_t)config->max_memory_mb * 1024u);
         watched->memory_ms = now_ms + MEMORY_MS;
         watched->again_ms = 0;
     }

@@ -17,5 +17,8 @@ void opb_recycler_look(struct opb_recycler *recycler, struct opb_pool *pool);
 /* When it is time; OPB_FOREVER if there are no limits. */
 uint64_t opb_recycler_next_ms(const struct opb_recycler *recycler,
                               const struct opb_config *config);
+/* The limit of one host: of the configured one, 90 to 110 percent, each as likely. Below 10
+ * it is the configured one; 0, none, stays 0. On any thread. */
+uint64_t opb_recycler_draw(uint64_t limit);
 
 #endif

@@ -558,6 +558,8 @@ orthanc.RegisterRestCallback('/leak', leak)
     assert load.bad == []
     assert load.good > 200
     assert 100 < most < 100 * 1.1 + 400 * PATIENCE    # 100 MB/s at most, looked at every second
+    limits = re.findall(r'MiB of memory: .* its limit is (\d+) MiB \(Python.MaxMemory\)', server.log())
+    assert len(limits) >= 3 and all(90 <= int(limit) <= 110 for limit in limits), limits
     await_one_host(server, 30)
 
 
