@@ -15,7 +15,7 @@ import pytest
 import dicom
 from compare import assert_same
 from conftest import PLUGINS
-from server import PID_ROUTE, wait_until
+from server import PATIENCE, PID_ROUTE, is_alive, wait_until
 
 SUCCESS = 'Success'
 WARNING = 'Warning: SubOperationsCompleteOneOrMoreFailures'
@@ -29,6 +29,11 @@ import orthanc
 
 SEEN = []
 
+def hang_here():
+    print('hanging', flush=True)
+    while True:
+        pass
+
 def on_move(*args, **request):
     SEEN.append([len(args), list(request), request, [type(v).__name__ for v in request.values()]])
     action = request['PatientID']
@@ -36,6 +41,8 @@ def on_move(*args, **request):
         raise KeyError('some error')
     if action == 'DIE':
         os.kill(os.getpid(), 9)
+    if action == 'HANG':
+        hang_here()
     return action
 
 def seen(output, uri, **request):
@@ -128,6 +135,11 @@ import orthanc
 EVENTS = []
 LIVING = []
 
+def hang_here():
+    print('hanging', flush=True)
+    while True:
+        pass
+
 class Driver:
     def __init__(self, request):
         self.action, *rest = request['PatientID'].split('^')
@@ -146,6 +158,8 @@ def create(**request):
         return None
     if request['PatientID'] == 'DIE':
         os.kill(os.getpid(), 9)
+    if request['PatientID'] == 'HANG':
+        hang_here()
     return Driver(request)
 
 def size(driver):
@@ -154,6 +168,8 @@ def size(driver):
         return 1
     if driver.action == 'SIZE-DIE':
         os.kill(os.getpid(), 9)
+    if driver.action == 'SIZE-HANG':
+        hang_here()
     if driver.action == 'SIZE-RAISE':
         raise KeyError('size')
     return {'SIZE-NONE': None, 'SIZE-TEXT': '3', 'SIZE-TRUE': True, 'SIZE-HUGE': 2 ** 40,
@@ -168,12 +184,16 @@ def apply(driver):
         raise KeyError('apply')
     if driver.action == 'APPLY-DIE' and driver.done == 2:
         os.kill(os.getpid(), 9)
+    if driver.action == 'APPLY-HANG' and driver.done == 2:
+        hang_here()
     return orthanc.ErrorCode.SUCCESS if driver.done == 1 else 17
 
 def free(driver):
     EVENTS.append(['free'])
     if driver is not None and driver.action == 'FREE-RAISE':
         raise KeyError('free')
+    if driver is not None and driver.action == 'FREE-HANG':
+        hang_here()
 
 def events(output, uri, **request):
     gc.collect()
@@ -257,6 +277,63 @@ def test_a_driver_dies_with_its_host(orthanc, patient, outcome):
     assert move(server, 'PLAIN^2') == (SUCCESS, 1)
     events, living = server.get('/events').json()
     assert [event[0] for event in events] == ['create', 'size', 'apply', 'apply', 'free'] and not living
+    assert server.stop() == 0
+
+
+# Free has no result: what the sub-operations have done stands, and the peer is told that.
+LATE = [
+    (FIRST, 'HANG', (WARNING, 0), '(v1)', 'on_move'),
+    (SECOND, 'HANG', (FAILED, 0), '(Create v2)', 'create'),
+    (SECOND, 'SIZE-HANG', (WARNING, 0), '(GetMoveSize)', 'size'),
+    (SECOND, 'APPLY-HANG^5', (WARNING, 1), '(Apply)', 'apply'),
+    (SECOND, 'FREE-HANG^2', (SUCCESS, 1), '(Free)', 'free'),
+]
+
+
+@pytest.mark.ours
+@pytest.mark.survival
+@pytest.mark.parametrize('script, patient, outcome, step, function', LATE, ids=[
+    'v1', 'create', 'size', 'apply', 'free'])
+def test_a_step_that_hangs_ends_with_its_host(orthanc, script, patient, outcome, step, function):
+    """The peer has its status, the log where it hung, others are served, and the next one moves."""
+    limit = PATIENCE
+    server = orthanc(script=script, dicom=True, config=CONFIG, python={'CallTimeout': {'Move': limit}})
+    host = server.host_pid()
+    start = time.monotonic()
+    process = dicom.start_movescu(server, 'QueryRetrieveLevel=STUDY', 'PatientID=' + patient)
+    server.wait_for_out('^hanging$')
+    assert server.get('/system').status_code == 200
+    assert dicom.move_outcome(dicom.finish(process)) == outcome
+    server.wait_for_log(r'The Python C-MOVE SCP callback %s has not returned within %g s' % (
+        re.escape(step), limit))
+    server.wait_for_log(r'The host \(pid %d\) running .* was killed, since the Python C-MOVE SCP callback '
+                        r'%s had not returned in time; a new one' % (host, re.escape(step)))
+    assert limit <= time.monotonic() - start < limit + 5 * PATIENCE
+    stacks = server.log().split('Python stacks of the host (pid %d)' % host)[1]
+    assert re.search(r'in hang_here$(.*\n){1,2}?.* in %s$' % function, stacks, re.MULTILINE), stacks
+    wait_until(lambda: not is_alive(host), 10, 'the end of the host')
+    assert server.host_pid() != host
+    assert move(server, 'PLAIN' if script == FIRST else 'PLAIN^3')[0] == SUCCESS
+    assert server.stop() == 0
+    assert server.out().count('hanging') == 1    # it was not repeated
+
+
+@pytest.mark.ours
+@pytest.mark.survival
+def test_a_driver_is_refused_while_there_is_no_host(orthanc):
+    server = orthanc(script='import os, time\nwhile os.path.exists("slow"):\n    time.sleep(0.02)\n' + SECOND,
+                     dicom=True, config=CONFIG, python={'QueueTimeout': 1})
+    slow = os.path.join(server.cwd, 'slow')
+    host = server.host_pid()
+    with open(slow, 'w', encoding='ascii'):
+        pass
+    os.kill(host, signal.SIGKILL)
+    wait_until(lambda: not is_alive(host), 10, 'the end of the host')
+    assert move(server, 'PLAIN^1') == (FAILED, 0)
+    server.wait_for_log(r'Python C-MOVE SCP callback \(Create v2\) was not run: no host was ready')
+    os.remove(slow)
+    server.wait_for_log(r'The new host \(pid \d+\) is running')
+    assert move(server, 'PLAIN^2') == (SUCCESS, 1)
     assert server.stop() == 0
 
 
