@@ -57,6 +57,7 @@ static const struct opb_config_key section_keys[] = {
     {"DrainTimeout", OPB_KEY_SECONDS, FIELD(drain_timeout_ms), 0.1, 3600},
     {"MaxCalls", OPB_KEY_NUMBER, FIELD(max_calls), 0, 2147483647},
     {"MaxMemory", OPB_KEY_NUMBER, FIELD(max_memory_mb), 0, 1048576},
+    {"MaxEvents", OPB_KEY_NUMBER, FIELD(max_events), 10, 1000000},
     {"StoppedTimeout", OPB_KEY_SECONDS, FIELD(stopped_timeout_ms), 0.1, 86400},
     {"SlowCall", OPB_KEY_SECONDS, FIELD(slow_call_ms), 0, 86400},
     {"StopTimeout", OPB_KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
@@ -393,6 +394,7 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     reading.config->stop_timeout_ms = 30 * 1000;
     reading.config->workers = 1;
     reading.config->max_restarts = 10;
+    reading.config->max_events = 100000;
     reading.config->shared_memory = true;
     reading.config->restart_window_ms = 60 * 1000;
     opb_config_set_timeouts(reading.config);

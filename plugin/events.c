@@ -13,6 +13,7 @@
 #include "config.h"
 #include "invocation.h"
 #include "log.h"
+#include "losses.h"
 #include "threads.h"
 
 #include "protocol/sockets.h"
@@ -21,11 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_EVENTS     100000u
-#define LOST_LOG_EVERY 10000u
-#define WHAT_BYTES     160u
-#define RETRY_MS       1000u /* after a shortage */
-#define THREAD_NAME    "PY-CHANGES"
+#define WHAT_BYTES  160u
+#define RETRY_MS    1000u /* after a shortage */
+#define THREAD_NAME "PY-CHANGES"
 
 struct event {
     struct event *next;
@@ -51,7 +50,7 @@ struct opb_events {
     struct event **last_switch;
     uint64_t switch_count;    /* ever put into the queue */
     uint64_t switch_done;     /* of those: the old session was told */
-    uint64_t lost_count;      /* no room, or no memory */
+    struct opb_losses losses; /* no room, or no memory */
     uint64_t late_count;      /* after ORTHANC_STOPPED */
     uint64_t aside_count;     /* have ended two hosts */
     char at_hand[WHAT_BYTES]; /* what is being delivered, for logs */
@@ -263,9 +262,10 @@ deliver(struct opb_events *events, const struct event *event, struct opb_session
     }
 }
 
-/* With the lock held: takes the first event off the queue. */
+/* With the lock held: takes the first event off the queue. *lost: how many had no room in
+ * it, if that is over. */
 static struct event *
-pop(struct opb_events *events)
+pop(struct opb_events *events, uint64_t *lost)
 {
     struct event *event = events->first;
 
@@ -282,6 +282,9 @@ pop(struct opb_events *events)
     else {
         events->count--;
     }
+    if (events->count <= events->node->config->max_events / 2) {
+        *lost = opb_losses_end(&events->losses);
+    }
     return event;
 }
 
@@ -291,6 +294,7 @@ static struct event *
 next_event(struct opb_events *events, struct opb_session **session)
 {
     struct event *event = NULL;
+    uint64_t lost = 0;
 
     *session = NULL;
     pthread_mutex_lock(&events->lock);
@@ -299,7 +303,7 @@ next_event(struct opb_events *events, struct opb_session **session)
                                  OPB_FOREVER); /* opb_events_stop() ends it */
     }
     if (!events->is_stopping) {
-        event = pop(events);
+        event = pop(events, &lost);
         if (events->first_switch == NULL) {
             *session = opb_session_primary(events->node);
         }
@@ -308,6 +312,10 @@ next_event(struct opb_events *events, struct opb_session **session)
         }
     }
     pthread_mutex_unlock(&events->lock);
+    if (lost > 0) {
+        opb_log_warning("There is room for change events again; %llu were lost meanwhile",
+                        (unsigned long long)lost);
+    }
     return event;
 }
 
@@ -434,15 +442,18 @@ opb_events_start(struct opb_events *events)
     return status;
 }
 
-/* With the lock held: one more event that nobody will see. */
+/* No lock is held. */
 static void
-count_lost(struct opb_events *events)
+log_lost(struct opb_events *events, bool is_full)
 {
-    if (events->lost_count++ % LOST_LOG_EVERY == 0) {
-        opb_log_error(
-            "A change event is lost, %llu so far: %u wait for the on-change callback",
-            (unsigned long long)events->lost_count, (unsigned)events->count);
-    }
+    struct opb_event_counts counts;
+
+    opb_events_count(events, &counts);
+    opb_log_error("A change event is lost, %llu since the start: %u wait for the on-change "
+                  "callback, %s",
+                  (unsigned long long)counts.lost, (unsigned)counts.queued,
+                  is_full ? "which is as many as may (Python.MaxEvents)"
+                          : "and there is no memory for it");
 }
 
 /* With the lock held: until the script has been told, or must be left behind. True if it
@@ -476,6 +487,7 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
     struct event *event = malloc(sizeof(*event) + id_bytes);
     char text[WHAT_BYTES];
     bool is_too_late = false;
+    bool is_loss_said = false;
 
     if (event != NULL) {
         *event = (struct event){.change = change, .resource_type = resource_type};
@@ -486,8 +498,9 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
     if (events->has_stopped || !events->is_running || events->is_stopping) {
         events->late_count++;
     }
-    else if (event == NULL || (events->count >= MAX_EVENTS && !is_stop)) {
-        count_lost(events);
+    else if (event == NULL ||
+             (events->count >= events->node->config->max_events && !is_stop)) {
+        is_loss_said = opb_losses_add(&events->losses);
         events->has_stopped = is_stop;
         events->stop_done = is_stop;
     }
@@ -501,6 +514,9 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
         is_too_late = is_stop && await_stop(events, text, sizeof(text));
     }
     pthread_mutex_unlock(&events->lock);
+    if (is_loss_said) {
+        log_lost(events, event != NULL);
+    }
     free(event);
     if (is_too_late) {
         opb_log_error("Orthanc stops without having waited any longer for the %s: all "
@@ -515,7 +531,7 @@ opb_events_count(struct opb_events *events, struct opb_event_counts *counts)
 {
     pthread_mutex_lock(&events->lock);
     *counts = (struct opb_event_counts){.queued = events->count,
-                                        .lost = events->lost_count,
+                                        .lost = events->losses.count,
                                         .set_aside = events->aside_count,
                                         .late = events->late_count};
     pthread_mutex_unlock(&events->lock);

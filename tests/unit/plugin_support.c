@@ -188,6 +188,7 @@ fake_node_new(void)
     node->config->queue_timeout_ms = 300;
     node->config->stopped_timeout_ms = 60 * 1000;
     node->config->workers = 1;
+    node->config->max_events = 100000;
     (void)snprintf(node->name, sizeof(node->name), "test");
     (void)snprintf(host.directory, sizeof(host.directory), "/tmp/opb-test-XXXXXX");
     assert_non_null(mkdtemp(host.directory));

@@ -54,6 +54,7 @@ an_empty_configuration_has_the_defaults(void **state)
     assert_int_equal(config->stop_timeout_ms, 30000);
     assert_int_equal(config->stopped_timeout_ms, 45000);
     assert_int_equal(config->max_restarts, 10);
+    assert_int_equal(config->max_events, 100000);
     assert_int_equal(config->restart_window_ms, 60000);
     assert_int_equal(config->reload_timeout_ms, 60000);
     assert_int_equal(config->drain_timeout_ms, 30000);
@@ -75,6 +76,7 @@ every_key_is_read(void **state)
         "\"MaxRestarts\": 0,"
         "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
         "\"ReloadOnChange\": true, \"MaxCalls\": 100, \"MaxMemory\": 512, "
+        "\"MaxEvents\": 77,"
         "\"DrainTimeout\": 9, \"AdminPath\": "
         "\"/my-own/x_1\"}}");
 
@@ -102,6 +104,7 @@ every_key_is_read(void **state)
     assert_int_equal(config->max_calls, 100);
     assert_true(config->reload_on_change);
     assert_int_equal(config->max_memory_mb, 512);
+    assert_int_equal(config->max_events, 77);
     assert_string_equal(config->admin_path, "/my-own/x_1");
     assert_int_equal(config->workers, 64);
     opb_config_free(config);
@@ -311,6 +314,10 @@ a_wrong_type_names_key_value_and_what_is_allowed(void **state)
         "{\"Python\": {\"MaxMemory\": 1.5}}",
         "The configuration option \"Python.MaxMemory\" is 1.5, and must be a whole "
         "number from 0 to 1048576");
+    assert_refused(
+        "{\"Python\": {\"MaxEvents\": 9}}",
+        "The configuration option \"Python.MaxEvents\" is 9, and must be a whole "
+        "number from 10 to 1000000");
     assert_refused("{\"Python\": {\"StopTimeout\": true}}",
                    "The configuration option \"Python.StopTimeout\" is true, and must be a "
                    "number of seconds from 0.1 to 3600");

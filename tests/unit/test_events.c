@@ -15,8 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_SEEN   256u
-#define MAX_QUEUED 100000u /* as in events.c */
+#define MAX_SEEN 256u
 
 static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
 static char seen[MAX_SEEN][40]; /* "4 new-patient", in order of delivery */
@@ -258,37 +257,6 @@ without_a_handler_nothing_waits(void **state)
     assert_int_equal(opb_node_phase(node), OPB_PHASE_STOPPED);
 }
 
-static void
-block(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *message)
-{
-    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
-    fake_answer_nil(lane, frame, message);
-}
-
-static void
-queue_has_an_end(void **state)
-{
-    struct opb_node *node = *state;
-    struct opb_event_counts counts;
-
-    fake_host_start(node, block);
-    for (unsigned i = 0; i < MAX_QUEUED + 100; i++) {
-        change(OrthancPluginChangeType_NewInstance, "a");
-    }
-    assert_true(fake_log_has("A change event is lost"));
-    assert_int_equal(fake_log_count("A change event is lost"), 1); /* one in 10000 */
-    opb_events_count(node->events, &counts);
-    assert_in_range(counts.queued, MAX_QUEUED - 1, MAX_QUEUED);
-    assert_in_range(counts.lost, 50, 100); /* some may have been delivered meanwhile */
-    fake_host_kill("was killed");          /* else the queue would take long to empty */
-    stop();
-    opb_events_count(node->events, &counts);
-    assert_int_equal(counts.queued, 0);
-    change(OrthancPluginChangeType_StableStudy, "late");
-    opb_events_count(node->events, &counts);
-    assert_int_equal(counts.late, 1);
-}
-
 static sem_t hanging_go;
 
 /* The first event does not return until the test says so. */
@@ -299,6 +267,98 @@ hang_at_event(struct opb_lane *lane, struct opb_frame *frame, struct opb_message
     while (sem_wait(&hanging_go) != 0) {
     }
     fake_answer_nil(lane, frame, message);
+}
+
+/* Waits until so many events are in the queue. */
+static void
+await_queued(struct opb_node *node, uint32_t queued)
+{
+    uint64_t until_ms = opb_deadline_ms(10000);
+    struct opb_event_counts counts;
+
+    for (;;) {
+        opb_events_count(node->events, &counts);
+        if (counts.queued == queued || opb_clock_ms() >= until_ms) {
+            break;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_int_equal(counts.queued, queued);
+}
+
+static void
+change_often(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        change(OrthancPluginChangeType_NewInstance, "a");
+    }
+}
+
+static void
+a_full_queue_loses_events_and_says_so_once(void **state)
+{
+    struct opb_node *node = *state;
+    struct opb_event_counts counts;
+
+    node->config->max_events = 100;
+    assert_int_equal(sem_init(&hanging_go, 0, 0), 0);
+    fake_host_start(node, hang_at_event);
+    change_often(1);
+    await_queued(node, 0); /* it is with the host */
+    change_often(100);
+    assert_false(fake_log_has("A change event is lost"));
+    change_often(50);
+    opb_events_count(node->events, &counts);
+    assert_int_equal(counts.queued, 100);
+    assert_int_equal(counts.lost, 50);
+    assert_int_equal(fake_log_count("A change event is lost, 1 since the start: 100 wait"),
+                     1);
+    assert_int_equal(fake_log_count("A change event is lost"), 1);
+    for (unsigned i = 0; i < 49; i++) { /* one place, one event: that is no end of it */
+        assert_int_equal(sem_post(&hanging_go), 0);
+        await_queued(node, 99 - i);
+    }
+    change_often(60);
+    assert_int_equal(fake_log_count("A change event is lost"), 1);
+    assert_false(fake_log_has("There is room for change events again"));
+    for (unsigned i = 0; i < 50; i++) {
+        assert_int_equal(sem_post(&hanging_go), 0);
+    }
+    await_queued(node, 50);
+    change_often(51); /* 61 were lost until now */
+    assert_true(fake_log_has("There is room for change events again; 61 were lost"));
+    assert_int_equal(fake_log_count("A change event is lost"), 2);
+    assert_true(fake_log_has("A change event is lost, 62 since the start"));
+    fake_host_serve(take_event);
+    for (unsigned i = 0; i < 200; i++) {
+        assert_int_equal(sem_post(&hanging_go), 0);
+    }
+    await_queued(node, 0);
+    stop();
+    change(OrthancPluginChangeType_StableStudy, "late");
+    opb_events_count(node->events, &counts);
+    assert_int_equal(counts.late, 1);
+    assert_int_equal(counts.lost, 62);
+    assert_int_equal(sem_destroy(&hanging_go), 0);
+}
+
+static void
+of_many_lost_events_each_ten_thousandth_is_said(void **state)
+{
+    struct opb_node *node = *state;
+
+    node->config->max_events = 10;
+    assert_int_equal(sem_init(&hanging_go, 0, 0), 0);
+    fake_host_start(node, hang_at_event);
+    change_often(1);
+    await_queued(node, 0);
+    change_often(10 + 20001);
+    assert_int_equal(fake_log_count("A change event is lost"), 3);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(sem_post(&hanging_go), 0);
+    }
+    stop();
+    assert_int_equal(sem_destroy(&hanging_go), 0);
 }
 
 static void
@@ -479,7 +539,8 @@ main(void)
         EVENT_TEST(stop_without_a_host_ends_after_queue_timeout),
         EVENT_TEST(stop_ends_when_the_host_dies_for_good),
         EVENT_TEST(without_a_handler_nothing_waits),
-        EVENT_TEST(queue_has_an_end),
+        EVENT_TEST(a_full_queue_loses_events_and_says_so_once),
+        EVENT_TEST(of_many_lost_events_each_ten_thousandth_is_said),
         EVENT_TEST(stop_leaves_behind_a_callback_that_does_not_return),
         EVENT_TEST(the_old_generation_sees_its_end_before_the_next_one_begins),
         EVENT_TEST(events_of_a_generation_that_has_died_go_to_the_next_one),
