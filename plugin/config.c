@@ -22,8 +22,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_MODULES      64u /* of Python.Preload */
-#define MAX_MODULE_BYTES 255u
+#define MAX_MODULES        64u /* of Python.Preload */
+#define MAX_MODULE_BYTES   255u
+#define DEFAULT_DICOM_PORT 4242u /* Orthanc's */
 
 #define FIELD(name) offsetof(struct opb_config, name)
 
@@ -366,6 +367,15 @@ read_all(struct opb_config_reading *reading, json_t *root)
     return OPB_OK;
 }
 
+/* Orthanc has checked it, or will. */
+static uint32_t
+read_port(const json_t *value)
+{
+    json_int_t port = json_integer_value(value);
+
+    return port > 0 && port <= UINT16_MAX ? (uint32_t)port : DEFAULT_DICOM_PORT;
+}
+
 enum opb_status
 opb_config_parse(struct opb_config **out, const char *json, char *message, size_t capacity)
 {
@@ -395,6 +405,7 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     reading.config->workers = 1;
     reading.config->max_restarts = 10;
     reading.config->max_events = 100000;
+    reading.config->dicom_port = read_port(json_object_get(root, "DicomPort"));
     reading.config->shared_memory = true;
     reading.config->restart_window_ms = 60 * 1000;
     opb_config_set_timeouts(reading.config);

@@ -55,6 +55,7 @@ struct opb_config {
     char **preload;              /* Python.Preload: names of modules */
     uint32_t preload_count;
     uint32_t slow_call_ms; /* Python.SlowCall (seconds, 0: none): longer ones are logged */
+    uint32_t dicom_port;   /* Orthanc's own DicomPort (4242) */
     uint32_t
         stop_timeout_ms; /* Python.StopTimeout (seconds, 30): joining threads, atexit */
 };

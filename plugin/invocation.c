@@ -13,6 +13,7 @@
 #include "handles.h"
 #include "invocation_impl.h"
 #include "log.h"
+#include "self_query.h"
 #include "session.h"
 #include "threads.h"
 
@@ -295,6 +296,23 @@ unlist_server_call(struct opb_invocation *inv)
     }
 }
 
+/* The first argument is looked at before the function reads it. */
+static bool
+is_self_query(const struct opb_invocation *inv, char *text, size_t capacity)
+{
+    struct opb_reader reader = inv->reader;
+    size_t bytes = 0;
+    const char *uri;
+
+    if (strncmp(inv->function->signature, "sb:", 3) != 0 || opb_call_depth() == 0) {
+        return false;
+    }
+    uri = opb_read_str(&reader, &bytes);
+    return reader.status == OPB_OK &&
+           opb_self_query_is_certain(inv->node, inv->function->name, uri, bytes, text,
+                                     capacity);
+}
+
 /* Refuses what this server lacks, and what may not be called in this phase of its life. */
 static bool
 may_run(struct opb_invocation *inv)
@@ -302,7 +320,7 @@ may_run(struct opb_invocation *inv)
     const struct opb_sdk_function *function = inv->function;
     const char *running = inv->context->orthancVersion;
     enum opb_phase phase;
-    char text[256];
+    char text[512];
 
     if (function->since > 0 && function->since > opb_orthanc_version(running)) {
         (void)snprintf(text, sizeof(text),
@@ -316,7 +334,8 @@ may_run(struct opb_invocation *inv)
         return true;
     }
     if (opb_deadlock_is_certain(function, opb_orthanc_version(running), text,
-                                sizeof(text))) {
+                                sizeof(text)) ||
+        is_self_query(inv, text, sizeof(text))) {
         opb_give_fault(inv, OPB_FAULT_RUNTIME, 0, text);
         return false;
     }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the core would wait for itself over (core notes 15.6), beside the refusals that
-test_storage_area.py and test_commitment.py show: nothing hangs."""
+test_storage_area.py, test_commitment.py and test_self_query.py show: nothing hangs."""
 
 import json
 import threading
@@ -136,22 +136,4 @@ def test_sdk_calls_of_job_events(orthanc):
         assert not thread.is_alive()
     wait_until(lambda: len(server.get('/seen').json()) == 18, 20, 'the events of nine jobs')
     assert set(server.get('/seen').json()) == {'ResourceModification'}
-    assert server.stop() == 0
-
-
-def test_a_find_that_asks_its_own_server_ends(orthanc):
-    """The core serves one C-FIND at a time: this one fails after the DICOM timeout."""
-    server = orthanc(dicom=True, config={'DicomAlwaysAllowFind': True, 'DicomScuTimeout': 2}, script=r'''
-import json
-import orthanc
-def find(answers, query, issuer, called):
-    try:
-        orthanc.RestApiPost('/modalities/self/query', json.dumps({'Level': 'Study', 'Query': {}}))
-    except orthanc.OrthancException as e:
-        print('refused', flush=True)
-orthanc.RegisterFindCallback(find)
-''')
-    server.put('/modalities/self', json.dumps(['ORTHANC', '127.0.0.1', server.dicom_port]))
-    status, found = dicom.find_outcome(dicom.findscu(server, 'QueryRetrieveLevel=STUDY', 'PatientID'))
-    assert (status, found) == ('Success', []) and 'refused' in server.out()
     assert server.stop() == 0

@@ -55,6 +55,7 @@ an_empty_configuration_has_the_defaults(void **state)
     assert_int_equal(config->stopped_timeout_ms, 45000);
     assert_int_equal(config->max_restarts, 10);
     assert_int_equal(config->max_events, 100000);
+    assert_int_equal(config->dicom_port, 4242);
     assert_int_equal(config->restart_window_ms, 60000);
     assert_int_equal(config->reload_timeout_ms, 60000);
     assert_int_equal(config->drain_timeout_ms, 30000);
@@ -65,20 +66,21 @@ an_empty_configuration_has_the_defaults(void **state)
 static void
 every_key_is_read(void **state)
 {
-    struct opb_config *config = parse(
-        "{\"Python\": {\"Path\": \"a.py\", \"Verbose\": true, \"DisplayMemoryUsage\": true,"
-        "\"AllowThreads\": true, \"LateRoutes\": true, "
-        "\"SharedMemory\": false, \"Worker\": \"/w\", \"Workers\": 64,"
-        "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
-        "\"PoolUser\": \"nobody\", \"NodeName\": \"main-1.x\","
-        "\"NodeSocket\": \"/n\","
-        "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"StoppedTimeout\": 6, "
-        "\"MaxRestarts\": 0,"
-        "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
-        "\"ReloadOnChange\": true, \"MaxCalls\": 100, \"MaxMemory\": 512, "
-        "\"MaxEvents\": 77,"
-        "\"DrainTimeout\": 9, \"AdminPath\": "
-        "\"/my-own/x_1\"}}");
+    struct opb_config *config =
+        parse("{\"DicomPort\": 104, \"Python\": {\"Path\": \"a.py\", \"Verbose\": true, "
+              "\"DisplayMemoryUsage\": true,"
+              "\"AllowThreads\": true, \"LateRoutes\": true, "
+              "\"SharedMemory\": false, \"Worker\": \"/w\", \"Workers\": 64,"
+              "\"RuntimeDirectory\": \"/r\", \"Pool\": \"/p\", \"QueueTimeout\": 0.5,"
+              "\"PoolUser\": \"nobody\", \"NodeName\": \"main-1.x\","
+              "\"NodeSocket\": \"/n\","
+              "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"StoppedTimeout\": 6, "
+              "\"MaxRestarts\": 0,"
+              "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
+              "\"ReloadOnChange\": true, \"MaxCalls\": 100, \"MaxMemory\": 512, "
+              "\"MaxEvents\": 77,"
+              "\"DrainTimeout\": 9, \"AdminPath\": "
+              "\"/my-own/x_1\"}}");
 
     (void)state;
     assert_string_equal(config->script, "a.py");
@@ -105,6 +107,7 @@ every_key_is_read(void **state)
     assert_true(config->reload_on_change);
     assert_int_equal(config->max_memory_mb, 512);
     assert_int_equal(config->max_events, 77);
+    assert_int_equal(config->dicom_port, 104);
     assert_string_equal(config->admin_path, "/my-own/x_1");
     assert_int_equal(config->workers, 64);
     opb_config_free(config);
