@@ -223,6 +223,35 @@ class Curious:
     assert pair.scp.get('/jobs').status_code == 200
 
 
+@pytest.mark.survival
+@pytest.mark.parametrize('way', ['hang', 'die'])
+def test_a_finaliser_that_fails_ends_with_its_host(orthanc, way):
+    """Orthanc has locked its jobs, and would wait with all who ask for one."""
+    pair = Pair(orthanc, SCRIPT + r'''
+def hang():
+    while True:
+        pass
+def die():
+    os._exit(9)
+class Curious:
+    def __del__(self):
+        print('finalising', flush=True)
+        %s()
+''' % way, config={'JobsHistorySize': 1}, python={'CallTimeout': {'StorageCommitment': PATIENCE}})
+    pair.choose('Curious()', '0')
+    for _ in range(3):
+        assert pair.ended(pair.ask())['Status'] == 'Success'
+        pair.job()
+        if 'finalising' in pair.scp.out():
+            break
+    pair.scp.wait_for_out('finalising')
+    assert pair.scp.get('/jobs', timeout=10).status_code == 200
+    pair.scp.wait_for_log('has not returned within' if way == 'hang' else 'ended with exit code 9')
+    pair.choose()
+    assert pair.ended(pair.ask())['Status'] == 'Success'
+    assert pair.scp.stop() == 0
+
+
 def test_the_functions_may_use_the_rest_api(orthanc):
     pair = Pair(orthanc)
     pair.choose('json.loads(orthanc.RestApiGet("/statistics"))',

@@ -433,6 +433,35 @@ def test_strict_refuses_what_a_raising_handler_let_in(orthanc, tmp_path, strict)
     assert store(server, tmp_path) == 'Success'
 
 
+def test_each_failure_is_counted_in_the_status(orthanc, tmp_path):
+    """But for the lack of a host, which is in test_cli.py."""
+    server = make(orthanc, dicom=True, python={'FailOpen': ['CStoreFilter'], 'MaxRestarts': 0})
+
+    deaths = []
+    expected = dict(Died=0, Late=0, NoHost=0, Repeated=0, GivenUp=0, Refused=0, LetIn=0)
+
+    def status():
+        return server.get('/python-bridge/status').json()
+
+    def fail(kind, way, action, hosts=1, **more):
+        with Trouble(server, kind, way):
+            action()
+        deaths.extend([kind] * hosts)
+        wait_until(lambda: status()['Deaths']['Count'] == len(deaths) and status()['Hosts'], 30,
+                   'the death of %d hosts, and the next one' % hosts)
+        expected.update({name: expected[name] + more[name] for name in more})
+        assert status()['Calls'] == expected, (kind, way)
+
+    assert status()['Calls'] == expected
+    fail('rest', DIED, lambda: server.get('/rest'), Died=1)
+    fail('rest', LATE, lambda: server.get('/rest'), Late=1)
+    fail('received', DIED, lambda: server.post('/instances', dicom.make_dicom()), Died=1, Refused=1)
+    fail('cstore', LATE, lambda: store(server, tmp_path), Late=1, LetIn=1)
+    fail('stored', DIED + '-once', lambda: server.upload(dicom.make_dicom()), Died=1, Repeated=1)
+    fail('stored', DIED, lambda: server.upload(dicom.make_dicom()), hosts=2, Died=2, Repeated=1, GivenUp=1)
+    assert server.stop() == 0
+
+
 # -- hosts that hang ---------------------------------------------------------------------------
 
 WHERE = BASE.replace("        hang_here()", "        globals()[action.replace('hang', 'in')]()") + r'''
@@ -635,24 +664,44 @@ def test_limits_are_by_kind(orthanc, limits, rest, find):
         wait_until(lambda: has_host(server), 30, 'a host')
 
 
-def test_an_event_that_hangs_is_delivered_once_more_and_set_aside(orthanc):
-    server = make(orthanc, BASE + r'''
+EVENT = BASE + r'''
 def change(change_type, level, resource):
     if change_type == orthanc.ChangeType.NEW_INSTANCE:
         act('change')
         print('event', resource, flush=True)
 orthanc.RegisterOnChangeCallback(change)
-''')
-    tell(server, 'change', 'hang-once')
+'''
+
+
+@pytest.mark.parametrize('way', [DIED, LATE])
+def test_an_event_is_delivered_once_more_and_then_set_aside(orthanc, way):
+    server = make(orthanc, EVENT)
+    tell(server, 'change', way + '-once')
     first = server.upload(dicom.make_dicom())
     server.wait_for_out('^event ' + first, timeout=30)
     assert server.out().count('doing change') == 1
-    tell(server, 'change', 'hang')
-    server.upload(dicom.make_dicom())
-    server.wait_for_log('has ended two hosts: it is set aside', timeout=30)
+    tell(server, 'change', way)
+    second = server.upload(dicom.make_dicom())
+    server.wait_for_log('NEW_INSTANCE %s .*has ended two hosts: it is set aside' % second, timeout=30)
+    assert server.out().count('doing change') == 3
     tell_nothing(server, 'change')
     third = server.upload(dicom.make_dicom())
     server.wait_for_out('^event ' + third, timeout=30)
+    assert server.get('/python-bridge/status').json()['Events']['SetAside'] == 1
+    assert server.stop() == 0
+    assert 'event ' + second not in server.out()
+
+
+def test_events_wait_for_a_host_however_long(orthanc):
+    """None is given up after QueueTimeout, and they come in order."""
+    server = make(orthanc, EVENT, python={'QueueTimeout': 0.5})
+    with Trouble(server, 'change', NO_HOST):
+        uploaded = [server.upload(dicom.make_dicom()) for _ in range(3)]
+        server.wait_for_log('on-change callback for NEW_INSTANCE %s was not run: no host was ready within '
+                            'Python.QueueTimeout' % uploaded[0])
+        assert 'event' not in server.out()
+    server.wait_for_out('^event ' + uploaded[-1], timeout=30)
+    assert re.findall('^event (.*)$', server.out(), re.MULTILINE) == uploaded
     assert server.stop() == 0
 
 

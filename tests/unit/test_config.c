@@ -127,6 +127,7 @@ only_what_runs_under_a_lock_has_a_limit_by_default(void **state)
     assert_int_equal(config->call_timeout_ms[OPB_CALL_HTTP_FILTER_INDEX], 60000);
     assert_int_equal(config->call_timeout_ms[OPB_CALL_RECEIVED_INSTANCE_INDEX], 60000);
     assert_int_equal(config->call_timeout_ms[OPB_CALL_WORKLIST2_INDEX], 60000);
+    assert_int_equal(config->call_timeout_ms[OPB_CALL_COMMITMENT_FREE_INDEX], 60000);
     assert_false(config->strict);
     assert_false(config->fail_open[OPB_CALL_HTTP_FILTER_INDEX]);
     opb_config_free(config);
