@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/config.c - the configuration keys of the bridge
  *
- * Here:      the table of keys, reading them with jansson, the texts of refusals, and the
- *            first look at the script's path.
- * Elsewhere: acting on it; docs/configuration.md, which lists the keys for people.
+ * Here:      the table of keys, reading them with jansson, the texts of refusals.
+ * Elsewhere: acting on it, looking at scripts (scripts.c); docs/configuration.md, which
+ *            lists the keys for people.
  */
 #include "plugin/config.h"
 
@@ -12,15 +12,11 @@
 #include "protocol/nearest.h"
 #include "protocol/settings.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_MODULES        64u /* of Python.Preload */
 #define MAX_MODULE_BYTES   255u
@@ -145,7 +141,7 @@ read_text(const struct opb_config_reading *reading, const struct opb_config_key 
     if (copy == NULL) {
         return OPB_NO_MEMORY;
     }
-    free(*field); /* PythonScript replaces Python.Path */
+    free(*field); /* a default */
     *field = copy;
     return OPB_OK;
 }
@@ -252,8 +248,9 @@ read_value(const struct opb_config_reading *reading, const struct opb_config_key
     case OPB_KEY_PATH:
     case OPB_KEY_NAME:
     case OPB_KEY_ROUTE:
-    case OPB_KEY_SCRIPT:
         return read_text(reading, key, value);
+    case OPB_KEY_SCRIPT:
+        return opb_config_read_script(reading, key, value);
     case OPB_KEY_SWITCH:
         if (!json_is_boolean(value)) {
             return opb_config_refuse(reading, key, value, "true or false");
@@ -431,76 +428,14 @@ free_root:
     return status;
 }
 
-static char *
-absolute_path(const char *path)
-{
-    char *directory;
-    char *result = NULL;
-
-    if (path[0] == '/') {
-        return strdup(path);
-    }
-    directory = getcwd(NULL, 0);
-    if (directory == NULL) {
-        return NULL;
-    }
-    if (asprintf(&result, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, path) <
-        0) {
-        result = NULL;
-    }
-    free(directory);
-    return result;
-}
-
-enum opb_status
-opb_config_find_script(struct opb_config *config, char *message, size_t capacity)
-{
-    const char *slash = strrchr(config->script, '/');
-    const char *name = slash == NULL ? config->script : slash + 1;
-    const char *dot = strrchr(name, '.');
-    struct stat file;
-
-    message[0] = '\0';
-    if (dot == NULL || strcasecmp(dot, ".py") != 0) {
-        (void)snprintf(message, capacity,
-                       "Python script must have the \".py\" file extension: %s",
-                       config->script); /* cut if it does not fit */
-        return OPB_REFUSED;
-    }
-    if (stat(config->script, &file) != 0 || !S_ISREG(file.st_mode)) {
-        (void)snprintf(message, capacity, "Inexistent directory for the Python script: %s",
-                       config->script); /* cut if it does not fit */
-        return OPB_REFUSED;
-    }
-    if (dot == name || strcasecmp(name, "orthanc.py") == 0) {
-        /* cut if it does not fit */
-        (void)snprintf(
-            message, capacity,
-            "The Python script %s cannot be imported as a module named \"%.*s\": "
-            "rename the file",
-            config->script, (int)(dot - name), name);
-        return OPB_REFUSED;
-    }
-    free(config->script_path);
-    config->script_path = absolute_path(config->script);
-    if (config->script_path == NULL) {
-        /* cut if it does not fit */
-        (void)snprintf(message, capacity,
-                       "The current directory, to which the Python script %s is relative, "
-                       "cannot be found: %s",
-                       config->script, strerror(errno));
-        return OPB_REFUSED;
-    }
-    return OPB_OK;
-}
-
 void
 opb_config_free(struct opb_config *config)
 {
     if (config == NULL) {
         return;
     }
-    free(config->script);
+    opb_config_forget_script(config);
+    free(config->script_directory);
     free(config->script_path);
     free(config->worker);
     free(config->runtime_dir);

@@ -4,7 +4,8 @@
  * Here:      reading and checking "PythonScript", "PythonVerbose" and the "Python" section
  *            of Orthanc's configuration, refusing what is wrong by key, value and what is
  *            allowed.
- * Elsewhere: acting on it. docs/configuration.md lists the keys.
+ * Elsewhere: acting on it, looking at the scripts (scripts.h). docs/configuration.md lists
+ *            the keys.
  */
 #ifndef OPB_CONFIG_H
 #define OPB_CONFIG_H
@@ -17,12 +18,16 @@
 #include <stdint.h>
 
 struct opb_config {
-    char *script;       /* as configured; NULL: scripting is disabled */
-    char *script_path;  /* absolute */
-    bool verbose;       /* PythonVerbose or Python.Verbose */
-    bool memory_usage;  /* Python.DisplayMemoryUsage */
-    bool allow_threads; /* Python.AllowThreads: read and checked, has no effect */
-    char *worker;       /* Python.Worker: the daemon's executable, or NULL */
+    char *script;           /* as configured; NULL: scripting is disabled */
+    char **script_list;     /* of an array, in place of script, which is ""; else NULL */
+    uint32_t script_count;  /* of them */
+    const char *script_key; /* static: which option it is */
+    char *script_directory; /* absolute, if script is one; scripts.c finds it, or NULL */
+    char *script_path;      /* what logs call it; scripts.c gives it */
+    bool verbose;           /* PythonVerbose or Python.Verbose */
+    bool memory_usage;      /* Python.DisplayMemoryUsage */
+    bool allow_threads;     /* Python.AllowThreads: read and checked, has no effect */
+    char *worker;           /* Python.Worker: the daemon's executable, or NULL */
     char *
         runtime_dir; /* Python.RuntimeDirectory: parent of the private directory, or NULL */
     char *pool;      /* Python.Pool: socket of a shared pool, or NULL (managed) */
@@ -65,10 +70,6 @@ struct opb_config {
  * OPB_REFUSED is returned (or OPB_NO_MEMORY). */
 OPB_MUST_CHECK enum opb_status opb_config_parse(struct opb_config **out, const char *json,
                                                 char *message, size_t capacity);
-/* Checks the script of a configuration that names one, and completes script_path.
- * Failures as above. */
-OPB_MUST_CHECK enum opb_status opb_config_find_script(struct opb_config *config,
-                                                      char *message, size_t capacity);
 void opb_config_free(struct opb_config *config); /* NULL is fine */
 
 #endif

@@ -17,7 +17,7 @@ enum opb_config_key_type {
     OPB_KEY_PATH,    /* absolute */
     OPB_KEY_NAME,    /* not empty, of letters and a few signs, short */
     OPB_KEY_ROUTE,   /* a path below / without special characters, or empty */
-    OPB_KEY_SCRIPT,  /* any text: the path has its own checks */
+    OPB_KEY_SCRIPT,  /* a text or an array of texts: paths have checks of their own */
     OPB_KEY_BOOL,    /* or-ed into its field */
     OPB_KEY_SECONDS, /* into a field in milliseconds */
     OPB_KEY_CALLS,   /* Python.CallTimeout: seconds, or seconds for kinds of callbacks */
@@ -53,6 +53,13 @@ void opb_config_set_timeouts(struct opb_config *config);
 /* Python.CallTimeout */
 enum opb_status opb_config_read_timeouts(const struct opb_config_reading *reading,
                                          const struct opb_config_key *key, json_t *value);
+
+/* PythonScript, Python.Path */
+enum opb_status opb_config_read_script(const struct opb_config_reading *reading,
+                                       const struct opb_config_key *key,
+                                       const json_t *value);
+/* Frees what that has read. */
+void opb_config_forget_script(struct opb_config *config);
 
 /* Python.FailOpen */
 enum opb_status opb_config_read_open(const struct opb_config_reading *reading,

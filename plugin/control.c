@@ -9,6 +9,7 @@
 #include "plugin/config.h"
 #include "plugin/log.h"
 #include "plugin/pool_user.h"
+#include "plugin/scripts.h"
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
 #include "protocol/words.h"
@@ -278,9 +279,11 @@ opb_control_host_hangs(struct opb_control *control, uint32_t host, const char *r
 }
 
 enum opb_status
-opb_control_start_next(struct opb_control *control, uint64_t deadline_ms)
+opb_control_start_next(struct opb_control *control, const struct opb_scripts *scripts,
+                       uint64_t deadline_ms)
 {
-    opb_message_begin_notify(control->message, OPB_CONTROL_START_NEXT, 0);
+    opb_message_begin_notify(control->message, OPB_CONTROL_START_NEXT, 1);
+    opb_scripts_pack(scripts, control->message);
     return opb_lane_send(control->lane, control->message, deadline_ms);
 }
 
@@ -422,11 +425,14 @@ read_attached(struct opb_frame *response, struct opb_node *node, char *message,
 
 /* For a pool that runs some scripts only, and for one in which names must differ. */
 static enum opb_status
-describe(struct opb_control *control, const struct opb_config *config, uint64_t deadline_ms)
+describe(struct opb_control *control, struct opb_node *node, uint64_t deadline_ms)
 {
+    struct opb_scripts *scripts = opb_node_scripts(node);
+
     opb_message_begin_notify(control->message, OPB_CONTROL_DESCRIBE, 2);
-    opb_pack_cstr(control->message, config->script_path);
-    opb_pack_bool(control->message, config->node_name != NULL);
+    opb_scripts_pack(scripts, control->message);
+    opb_scripts_unref(scripts);
+    opb_pack_bool(control->message, node->config->node_name != NULL);
     return opb_lane_send(control->lane, control->message, deadline_ms);
 }
 
@@ -457,7 +463,7 @@ attach(struct opb_control *control, struct opb_node *node, const char *node_sock
     struct opb_frame *response;
     enum opb_status status;
 
-    status = describe(control, node->config, deadline_ms);
+    status = describe(control, node, deadline_ms);
     if (status != OPB_OK) {
         return status;
     }

@@ -61,9 +61,10 @@ OPB_MUST_CHECK enum opb_status opb_control_replace_host(struct opb_control *cont
 OPB_MUST_CHECK enum opb_status opb_control_host_hangs(struct opb_control *control,
                                                       uint32_t host, const char *reason,
                                                       uint64_t deadline_ms);
-/* Asks for a host beside each that runs; for them, in the order of their workers, to take
- * the others' places. */
+/* Asks for a host beside each that runs, for these scripts; for them, in the order of their
+ * workers, to take the others' places. */
 OPB_MUST_CHECK enum opb_status opb_control_start_next(struct opb_control *control,
+                                                      const struct opb_scripts *scripts,
                                                       uint64_t deadline_ms);
 OPB_MUST_CHECK enum opb_status opb_control_switch(struct opb_control *control,
                                                   const uint32_t *hosts, uint32_t count,

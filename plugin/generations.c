@@ -427,9 +427,32 @@ opb_generation_step(struct opb_pool *pool)
     return status;
 }
 
+/* What the next generation runs: of several scripts those that are there now. */
+static enum opb_status
+choose_scripts(struct opb_pool *pool, char *message, size_t capacity)
+{
+    struct opb_config *config = pool->node->config;
+    struct opb_scripts *scripts = NULL;
+    struct opb_scripts *before;
+
+    if (!opb_scripts_are_several(config)) {
+        scripts = opb_node_scripts(pool->node);
+    }
+    else if (opb_scripts_find(&scripts, config, message, capacity) != OPB_OK) {
+        return OPB_REFUSED;
+    }
+    pthread_mutex_lock(&pool->lock);
+    before = pool->next_scripts;
+    pool->next_scripts = scripts;
+    pthread_mutex_unlock(&pool->lock);
+    opb_scripts_unref(before);
+    return OPB_OK;
+}
+
 enum opb_status
 opb_generation_ask(struct opb_pool *pool)
 {
+    char message[OPB_POOL_TEXT_BYTES];
     bool is_asking;
     const char *why;
 
@@ -439,8 +462,16 @@ opb_generation_ask(struct opb_pool *pool)
     if (why != NULL) {
         opb_log_warning("%s: the script is loaded again", why);
     }
-    return is_asking ? opb_control_start_next(pool->control, opb_deadline_ms(SEND_MS))
-                     : OPB_OK;
+    if (!is_asking) {
+        return OPB_OK;
+    }
+    if (choose_scripts(pool, message, sizeof(message)) != OPB_OK) {
+        fail_starting(pool, message, false);
+        return OPB_OK;
+    }
+    /* only this thread changes next_scripts while a generation is starting */
+    return opb_control_start_next(pool->control, pool->next_scripts,
+                                  opb_deadline_ms(SEND_MS));
 }
 
 uint64_t

@@ -28,8 +28,7 @@ static const char *const call_names[] = {OPB_CALL_NAMES(CALL_NAME)};
 
 struct load {
     char *files; /* each with its NUL, then another one; NULL: not told, or no memory */
-    const char *orthanc_path;
-    const char *node_socket;
+    const struct opb_load *told;
 };
 
 static void
@@ -87,15 +86,16 @@ pack_load(struct opb_message *message, struct opb_session *session, void *contex
     pack_text(message, "version", node->context->orthancVersion);
     pack_functions(message);
     pack_calls(message);
-    pack_text(message, "script", config->script_path);
+    opb_pack_cstr(message, "scripts");
+    opb_scripts_pack(load->told->scripts, message);
     pack_bool(message, "verbose", config->verbose);
     pack_bool(message, "memory_usage", config->memory_usage);
-    pack_text(message, "node_socket", load->node_socket);
+    pack_text(message, "node_socket", load->told->node_socket);
     pack_text(message, "node", node->name);
     pack_number(message, "host", opb_session_host(session));
     opb_pack_cstr(message, "secret");
     opb_pack_bytes(message, node->secret, sizeof(node->secret));
-    pack_text(message, "orthanc", load->orthanc_path);
+    pack_text(message, "orthanc", load->told->orthanc_path);
     pack_number(message, "worker_index", opb_session_worker(session));
     pack_number(message, "workers_count", opb_session_worker_count(session));
     pack_number(message, "slow_call_ms", config->slow_call_ms);
@@ -172,15 +172,16 @@ explain_broken(struct opb_session *session, const struct opb_lane *lane, const c
                char *message, size_t capacity)
 {
     char death[DEATH_TEXT_BYTES];
-    const char *script = opb_session_node(session)->config->script_path;
+    const struct opb_config *config = opb_session_node(session)->config;
+    const char *script = config->script_path;
 
     if (describe_death(session, death)) {
         /* a message that does not fit is cut */
-        (void)snprintf(
-            message, capacity,
-            "The Python script %s ended the host process while it was being %s: it "
-            "%s",
-            script, doing, death);
+        (void)snprintf(message, capacity,
+                       "%s %s ended the host process while it was being %s: it %s",
+                       opb_scripts_are_several(config) ? "One of the Python scripts"
+                                                       : "The Python script",
+                       script, doing, death);
     }
     else {
         (void)snprintf(
@@ -231,11 +232,11 @@ connect_main(struct opb_session *session, struct opb_lane **lane, char *message,
 }
 
 enum opb_status
-opb_load_run(struct opb_session *session, const char *orthanc_path, const char *node_socket,
-             uint64_t deadline_ms, struct opb_lane **lane, bool *is_logged, char **files,
-             char *message, size_t capacity)
+opb_load_run(struct opb_session *session, const struct opb_load *told, uint64_t deadline_ms,
+             struct opb_lane **lane, bool *is_logged, char **files, char *message,
+             size_t capacity)
 {
-    struct load load = {.orthanc_path = orthanc_path, .node_socket = node_socket};
+    struct load load = {.told = told};
     const struct opb_call_io io = {
         .pack = pack_load, .result = read_loaded, .context = &load};
     enum opb_outcome outcome;

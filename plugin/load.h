@@ -8,7 +8,15 @@
 #ifndef OPB_LOAD_H
 #define OPB_LOAD_H
 
+#include "scripts.h"
 #include "session.h"
+
+/* What a host is told besides what its session knows. */
+struct opb_load {
+    const char *orthanc_path;
+    const char *node_socket;
+    const struct opb_scripts *scripts;
+};
 
 /* Connects the main lane and runs Load on the calling thread: the host's death ends it, and
  * deadline_ms, which is OPB_FOREVER where nothing else can be done than to wait. Gives
@@ -19,10 +27,10 @@
  * fits: *is_logged), or cannot be imported, or not in time. *files, to be freed, is NULL or
  * has the files of the script: each path ends with a NUL, the last one with two. */
 OPB_MUST_CHECK enum opb_status opb_load_run(struct opb_session *session,
-                                            const char *orthanc_path,
-                                            const char *node_socket, uint64_t deadline_ms,
-                                            struct opb_lane **lane, bool *is_logged,
-                                            char **files, char *message, size_t capacity);
+                                            const struct opb_load *load,
+                                            uint64_t deadline_ms, struct opb_lane **lane,
+                                            bool *is_logged, char **files, char *message,
+                                            size_t capacity);
 
 /* Runs Finalize on the calling thread until deadline_ms, and logs what went wrong. True if
  * the host has finished and ends now. */

@@ -124,6 +124,7 @@ opb_place_load(struct opb_place *place, struct opb_session *session, bool is_fol
     struct opb_routes *routes = pool->node->routes;
     char node_socket[sizeof(pool->node_socket)];
     struct opb_main_lane old = {.session = NULL};
+    struct opb_scripts *scripts;
     struct opb_lane *lane;
     char *files;
     enum opb_status status;
@@ -137,8 +138,13 @@ opb_place_load(struct opb_place *place, struct opb_session *session, bool is_fol
     else {
         opb_routes_begin(routes, session);
     }
-    status = opb_load_run(session, pool->orthanc_path, node_socket, OPB_FOREVER, &lane,
-                          is_logged, &files, message, capacity);
+    scripts = opb_node_scripts(pool->node);
+    status = opb_load_run(session,
+                          &(struct opb_load){.orthanc_path = pool->orthanc_path,
+                                             .node_socket = node_socket,
+                                             .scripts = scripts},
+                          OPB_FOREVER, &lane, is_logged, &files, message, capacity);
+    opb_scripts_unref(scripts);
     if (status == OPB_OK && !is_follower) {
         opb_routes_log_losses(routes, session);
     }

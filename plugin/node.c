@@ -6,6 +6,7 @@
  */
 #include "plugin/node.h"
 
+#include "plugin/scripts.h"
 #include "plugin/threads.h"
 #include "protocol/sockets.h"
 
@@ -49,6 +50,7 @@ opb_node_free(struct opb_node *node)
     if (node == NULL) {
         return;
     }
+    opb_scripts_unref(node->scripts);
     opb_config_free(node->config);
     explicit_bzero(node->secret, sizeof(node->secret));
     (void)pthread_cond_destroy(&node->changed); /* nobody waits any more */
@@ -86,4 +88,28 @@ opb_node_set_phase(struct opb_node *node, enum opb_phase phase)
     node->phase = phase;
     pthread_cond_broadcast(&node->changed);
     pthread_mutex_unlock(&node->lock);
+}
+
+struct opb_scripts *
+opb_node_scripts(struct opb_node *node)
+{
+    struct opb_scripts *scripts;
+
+    pthread_mutex_lock(&node->lock);
+    scripts = opb_scripts_ref(node->scripts);
+    pthread_mutex_unlock(&node->lock);
+    return scripts;
+}
+
+void
+opb_node_set_scripts(struct opb_node *node, struct opb_scripts **scripts)
+{
+    struct opb_scripts *before;
+
+    pthread_mutex_lock(&node->lock);
+    before = node->scripts;
+    node->scripts = *scripts;
+    pthread_mutex_unlock(&node->lock);
+    *scripts = NULL;
+    opb_scripts_unref(before);
 }

@@ -30,6 +30,7 @@ struct opb_session;    /* session.h: one host process */
 struct opb_routes;     /* routes.h: REST routes and other registrations */
 struct opb_events;     /* events.h: the queue of change events */
 struct opb_services;   /* service.h: node socket and service threads */
+struct opb_scripts;    /* scripts.h: paths */
 struct opb_last_jobs;
 struct opb_pool; /* pool.h: the worker daemon: spawn, control connection, supervisor thread
                   */
@@ -71,7 +72,8 @@ struct opb_node {
     /* The hosts that take calls now, by their number in the generation, or NULL. The first
      * is the primary. */
     struct opb_session *sessions[OPB_MAX_WORKERS];
-    uint64_t call_count; /* that have been given a lane; tells what was used last */
+    struct opb_scripts *scripts; /* of the generation that serves: a reference, or NULL */
+    uint64_t call_count;         /* that have been given a lane; tells what was used last */
     struct opb_invocation *server_calls; /* those that need the server and run on threads
                                             of our own, the newest first; invocation.c */
     struct opb_counts counts;
@@ -94,5 +96,10 @@ void opb_node_set_current(struct opb_node *node); /* plugin.c only */
 
 enum opb_phase opb_node_phase(struct opb_node *node);
 void opb_node_set_phase(struct opb_node *node, enum opb_phase phase);
+
+/* A reference to the scripts of the generation that serves. Any thread. */
+struct opb_scripts *opb_node_scripts(struct opb_node *node);
+/* Takes *scripts. */
+void opb_node_set_scripts(struct opb_node *node, struct opb_scripts **scripts);
 
 #endif

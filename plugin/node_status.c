@@ -10,6 +10,7 @@
 #include "plugin/events.h"
 #include "plugin/pool_state.h"
 #include "plugin/routes.h"
+#include "plugin/scripts.h"
 #include "plugin/session.h"
 #include "protocol/sockets.h"
 
@@ -191,6 +192,19 @@ list_route(void *context, const char *what, enum opb_route_wait wait)
                                 opb_json_text(what)); /* one less, then */
 }
 
+static json_t *
+describe_scripts(struct opb_node *node)
+{
+    struct opb_scripts *scripts = opb_node_scripts(node);
+    json_t *paths = json_array();
+
+    for (uint32_t i = 0; scripts != NULL && i < scripts->count; i++) {
+        (void)json_array_append_new(paths, opb_json_text(scripts->paths[i])); /* one less */
+    }
+    opb_scripts_unref(scripts);
+    return paths;
+}
+
 char *
 opb_node_status_text(struct opb_node *node)
 {
@@ -204,6 +218,7 @@ opb_node_status_text(struct opb_node *node)
         set(status, "Version", json_string(OPB_BUILD_VERSION));
         set(status, "Orthanc", opb_json_text(node->context->orthancVersion));
         set(status, "Script", opb_json_text(node->config->script_path));
+        set(status, "Scripts", describe_scripts(node));
         set_age(status, node->born_ms);
         set_count(status, "Generation", facts->generation);
         set(status, "Hosts", describe_hosts(node));

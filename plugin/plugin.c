@@ -19,6 +19,7 @@
 #include "plugin/node.h"
 #include "plugin/pool.h"
 #include "plugin/routes.h"
+#include "plugin/scripts.h"
 #include "plugin/shim.h"
 #include "plugin/stack.h"
 
@@ -97,15 +98,18 @@ read_config(struct opb_node *node)
 }
 
 static void
-log_script(const struct opb_node *node)
+log_scripts(const struct opb_node *node)
 {
-    const char *path = node->config->script_path;
-    const char *name = strrchr(path, '/') + 1; /* absolute */
     char *orthanc = OrthancPluginGetOrthancPath(node->context);
 
-    opb_log_warning("Using Python script \"%.*s.py\" from directory: %.*s",
-                    (int)(strrchr(name, '.') - name), name,
-                    name - path > 1 ? (int)(name - path - 1) : 1, path);
+    for (uint32_t i = 0; i < node->scripts->count; i++) {
+        const char *path = node->scripts->paths[i];
+        const char *name = strrchr(path, '/') + 1; /* absolute */
+
+        opb_log_warning("Using Python script \"%.*s.py\" from directory: %.*s",
+                        (int)(strrchr(name, '.') - name), name,
+                        name - path > 1 ? (int)(name - path - 1) : 1, path);
+    }
     opb_log_warning("Program name: %s", orthanc == NULL ? "" : orthanc);
     if (orthanc != NULL) {
         OrthancPluginFreeString(node->context, orthanc);
@@ -156,9 +160,9 @@ start(struct opb_node *node)
             "scripting is disabled");
         return OPB_OK;
     }
-    status = opb_config_find_script(node->config, message, sizeof(message));
+    status = opb_scripts_find(&node->scripts, node->config, message, sizeof(message));
     if (status == OPB_OK) {
-        log_script(node);
+        log_scripts(node);
         opb_policy_announce(node);
         status = start_parts(node, message, sizeof(message));
     }

@@ -63,6 +63,7 @@ free_pool(struct opb_pool *pool)
     opb_recycler_free(pool->recycler);
     opb_watch_free(pool->watch);
     free(pool->places);
+    opb_scripts_unref(pool->next_scripts);
     free(pool->files);
     free(pool->orthanc_path);
     free(pool);
@@ -91,6 +92,9 @@ watch_files(struct opb_pool *pool)
         opb_log_warning("The files of the script cannot be watched "
                         "(Python.ReloadOnChange): %s",
                         strerror(errno));
+    }
+    if (pool->watch != NULL && pool->node->config->script_directory != NULL) {
+        opb_watch_scripts(pool->watch, pool->node->config->script_directory);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "pool.h"
 #include "recycle.h"
 #include "runtime_dir.h"
+#include "scripts.h"
 #include "session.h"
 #include "spawn.h"
 #include "watch.h"
@@ -149,7 +150,8 @@ struct opb_pool {
     const char *reload_wanted; /* static: why somebody wants one, later; or NULL */
     bool is_reload_over;       /* Orthanc stops: no more of them */
     uint64_t generation;
-    uint32_t failed_host; /* of the next, which could not be started; 0: none */
+    struct opb_scripts *next_scripts; /* what the next runs: a reference, or NULL */
+    uint32_t failed_host;             /* of the next, which could not be started; 0: none */
     bool is_lead_loaded;  /* the primary of the next has loaded: the others may */
     bool has_next_failed; /* one of the next: none is of use */
     bool is_failure_logged;

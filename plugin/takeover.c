@@ -109,6 +109,7 @@ take_over(struct opb_pool *pool, uint32_t count, struct leftovers *left)
         for (uint32_t i = 1; i < count; i++) {
             opb_routes_join(routes, next[i]);
         }
+        opb_node_set_scripts(pool->node, &pool->next_scripts);
         left->generation = ++pool->generation;
         left->pid = opb_session_pid(next[0]);
         opb_reload_end(pool, OPB_RELOAD_DONE, "");
@@ -148,6 +149,7 @@ load_next(struct opb_place *place, const struct opb_session *lead, char **out)
     char text[sizeof(pool->next_failure)] = "";
     char difference[1100];
     struct opb_session *session;
+    struct opb_scripts *scripts;
     struct opb_lane *lane = NULL;
     enum opb_status status;
     char *files = NULL;
@@ -156,6 +158,7 @@ load_next(struct opb_place *place, const struct opb_session *lead, char **out)
     pthread_mutex_lock(&pool->lock);
     memcpy(node_socket, pool->node_socket, sizeof(node_socket));
     session = opb_session_ref(place->next);
+    scripts = opb_scripts_ref(pool->next_scripts);
     pthread_mutex_unlock(&pool->lock);
     if (place->worker == 0) {
         opb_routes_begin(routes, session);
@@ -163,9 +166,13 @@ load_next(struct opb_place *place, const struct opb_session *lead, char **out)
     else {
         opb_routes_begin_follower(routes, session);
     }
-    status = opb_load_run(session, pool->orthanc_path, node_socket,
+    status = opb_load_run(session,
+                          &(struct opb_load){.orthanc_path = pool->orthanc_path,
+                                             .node_socket = node_socket,
+                                             .scripts = scripts},
                           opb_deadline_ms(pool->node->config->reload_timeout_ms), &lane,
                           &is_logged, &files, text, sizeof(text));
+    opb_scripts_unref(scripts);
     if (status == OPB_OK && place->worker != 0 &&
         opb_routes_differ(routes, session, lead, difference, sizeof(difference))) {
         status = OPB_REFUSED;

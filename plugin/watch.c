@@ -8,6 +8,7 @@
 #include "plugin/watch.h"
 
 #include "plugin/log.h"
+#include "plugin/scripts.h"
 #include "protocol/limits.h"
 #include "protocol/sockets.h"
 
@@ -17,12 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define QUIET_MS        300u
 #define LOOK_FOR_MS     1000u /* a directory that is gone */
 #define MAX_DIRECTORIES 64u
-#define EVENTS          (IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+/* What counts for scripts that come and go only. */
+#define COMES_OR_GOES (IN_CREATE | IN_DELETE | IN_MOVED_FROM)
+#define EVENTS                                                                             \
+    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | COMES_OR_GOES |        \
+     IN_ONLYDIR)
 /* How volumes of Kubernetes change: a link to the directory with all files is replaced. */
 #define VOLUME_LINK "..data"
 
@@ -34,6 +40,7 @@ struct directory {
 struct opb_watch {
     int fd;
     char *files;
+    const char *scripts; /* lent; NULL: none come and go */
     struct directory directories[MAX_DIRECTORIES];
     uint32_t directory_count;
     uint64_t due_ms;
@@ -114,9 +121,8 @@ directory_bytes(const char *file)
 }
 
 static void
-add_directory(struct opb_watch *watch, const char *file)
+add_directory(struct opb_watch *watch, const char *file, size_t bytes)
 {
-    size_t bytes = directory_bytes(file);
     struct directory *new;
 
     for (uint32_t i = 0; i < watch->directory_count; i++) {
@@ -152,8 +158,11 @@ opb_watch_set(struct opb_watch *watch, char *files)
     watch->directory_count = 0;
     for (const char *file = files; *file != '\0'; file += strlen(file) + 1) {
         if (file[0] == '/') {
-            add_directory(watch, file);
+            add_directory(watch, file, directory_bytes(file));
         }
+    }
+    if (watch->scripts != NULL) {
+        add_directory(watch, watch->scripts, strlen(watch->scripts));
     }
     for (uint32_t i = 0; i < before_count; i++) {
         bool is_used = before[i].number < 0;
@@ -166,6 +175,12 @@ opb_watch_set(struct opb_watch *watch, char *files)
         }
     }
     free_directories(before, before_count);
+}
+
+void
+opb_watch_scripts(struct opb_watch *watch, const char *path)
+{
+    watch->scripts = path;
 }
 
 void
@@ -188,13 +203,42 @@ is_script_file(const char *name)
     return bytes > 3 && strcmp(name + bytes - 3, ".py") == 0;
 }
 
+static bool
+is_script(const struct opb_watch *watch, const char *directory, const char *name)
+{
+    return watch->scripts != NULL && strcmp(directory, watch->scripts) == 0 &&
+           opb_scripts_is_name(name);
+}
+
+/* A link is complete when it is made. A file is when it has been written, which is another
+ * event. */
+static bool
+is_link(const char *directory, const char *name)
+{
+    char path[PATH_MAX + NAME_MAX];
+    struct stat file;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name); /* fits */
+    return lstat(path, &file) == 0 &&
+           (S_ISLNK(file.st_mode) || (S_ISREG(file.st_mode) && file.st_nlink > 1));
+}
+
+static bool
+has_come_or_gone(const struct opb_watch *watch, const char *directory, const char *name,
+                 uint32_t mask)
+{
+    return (mask & IN_ISDIR) == 0 && is_script(watch, directory, name) &&
+           ((mask & IN_CREATE) == 0 || is_link(directory, name));
+}
+
 /* Whether the file of that name in that directory is one of ours. */
 static bool
 is_watched(const struct opb_watch *watch, const char *directory, const char *name)
 {
     size_t bytes = strlen(directory);
 
-    if (strcmp(name, VOLUME_LINK) == 0 || (watch->is_any && is_script_file(name))) {
+    if (strcmp(name, VOLUME_LINK) == 0 || (watch->is_any && is_script_file(name)) ||
+        is_script(watch, directory, name)) {
         return true;
     }
     for (const char *file = watch->files; *file != '\0'; file += strlen(file) + 1) {
@@ -207,9 +251,12 @@ is_watched(const struct opb_watch *watch, const char *directory, const char *nam
     return false;
 }
 
+/* A directory may be there under two names. */
 static bool
 is_change(struct opb_watch *watch, const struct inotify_event *event)
 {
+    bool result = false;
+
     if ((event->mask & IN_Q_OVERFLOW) != 0) {
         return true; /* nobody knows */
     }
@@ -225,11 +272,16 @@ is_change(struct opb_watch *watch, const struct inotify_event *event)
             }
             directory->number = -1;
             watch->is_lost = true;
-            return true;
+            result = true;
         }
-        return event->len > 0 && is_watched(watch, directory->path, event->name);
+        else if (event->len > 0 && (event->mask & COMES_OR_GOES) != 0) {
+            result |= has_come_or_gone(watch, directory->path, event->name, event->mask);
+        }
+        else if (event->len > 0) {
+            result |= is_watched(watch, directory->path, event->name);
+        }
     }
-    return false;
+    return result;
 }
 
 void

@@ -19,6 +19,10 @@ void opb_watch_free(struct opb_watch *watch); /* NULL is fine */
 /* Watches these files from now on: absolute paths, each ended by a NUL, the last one by
  * two. Takes files. */
 void opb_watch_set(struct opb_watch *watch, char *files);
+/* A directory in which scripts come and go: it is watched besides, and each file with the
+ * name of a script counts there. Lends path for the life of the watch. Before the first
+ * opb_watch_set(). */
+void opb_watch_scripts(struct opb_watch *watch, const char *path);
 /* Whether every file that ends with .py counts, if it is in a directory of one of them:
  * while the script does not load, nobody knows which files it would need. */
 void opb_watch_any(struct opb_watch *watch, bool is_any);

@@ -8,7 +8,7 @@
 #define OPB_LIMITS_H
 
 #define OPB_PROTOCOL_MAGIC   "orthanc-python-bridge"
-#define OPB_PROTOCOL_VERSION 1
+#define OPB_PROTOCOL_VERSION 2
 
 #define OPB_MAX_ENVELOPE_BYTES (16u * 1024u * 1024u) /* msgpack part of a frame */
 #define OPB_MAX_HELLO_BYTES    4096u         /* same, before the handshake is done */
@@ -21,6 +21,8 @@
 #define OPB_SEGMENT_EXT_TYPE   1             /* msgpack ext: u32 big-endian segment index */
 #define OPB_NODE_NAME_BYTES    64u           /* longest node name */
 #define OPB_MAX_WORKERS        64u           /* hosts of one generation of a node */
+#define OPB_MAX_SCRIPTS        64u           /* of one node */
+#define OPB_MAX_SCRIPT_BYTES   (64u * 1024u) /* their paths together, each with a NUL */
 #define OPB_RING_BYTES         (128u * 1024u) /* of each direction of a lane in memory */
 #define OPB_RING_METHOD        0xffffffffu    /* of the notification that accepts one */
 

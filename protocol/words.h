@@ -34,8 +34,8 @@ enum opb_control_method {
     /* node -> pool, notification. [host uint, reason str]: it does not answer in time. As
      * REPLACE_HOST, after the Python stacks of all its threads were written to the log. */
     OPB_CONTROL_HOST_HANGS = 10,
-    /* node -> pool, notification. []: start another host beside each that runs. Ignored
-     * where there is one already. */
+    /* node -> pool, notification. [[script str...]]: start another host beside each that
+     * runs, for these scripts. Ignored where there is one already. */
     OPB_CONTROL_START_NEXT = 7,
     /* pool -> node, notification. [host uint, pid uint, worker uint]: it has been started;
      * pid 0: it could not be, and HOST_DIED says why. If it dies, no other is started for
@@ -43,7 +43,8 @@ enum opb_control_method {
     OPB_CONTROL_NEXT_STARTED = 8,
     /* node -> pool, notification. [[host uint...]]: for each worker, from 0, the next host,
      * which takes the place of the one that runs, which nobody replaces when it ends. If
-     * the next one has died meanwhile, another is started in its place. */
+     * the next one has died meanwhile, another is started in its place. The scripts of
+     * START_NEXT are the node's from here on. */
     OPB_CONTROL_SWITCH = 9,
     /* pool -> node, notification. [host uint]: done; the first of them. HOST_STARTED that
      * came after SWITCH was sent and before this is about hosts that have lost their place.
@@ -55,9 +56,9 @@ enum opb_control_method {
      * that have died within window_ms, another is started every 30 s only, until one lives
      * for window_ms. 0 restarts: no limit, as without this. */
     OPB_CONTROL_LIMIT_RESTARTS = 13,
-    /* node -> pool, notification, before ATTACH. [script str, name_is_fixed bool]: the
-     * absolute path of the script, for a pool that runs some scripts only; whether the
-     * node's name is configured, so that it must not be made unique. */
+    /* node -> pool, notification, before ATTACH. [[script str...], name_is_fixed bool]: the
+     * absolute paths of the scripts, in order, for a pool that runs some scripts only;
+     * whether the node's name is configured, so that it must not be made unique. */
     OPB_CONTROL_DESCRIBE = 20,
     /* pool -> node, notification. []: the pool is about to end. Its hosts are to finish, as
      * with Finalize; what is left of them after the pool's own limit is killed. */
@@ -71,18 +72,18 @@ enum opb_control_method {
 /* The same with this byte and the descriptor of a file: the host writes the Python stacks
  * of all its threads to it, and a NUL as the end. */
 #define OPB_HOST_STACKS 0x53u
-/* This byte without a descriptor, then a path, a NUL and a text, before any lane: the only
- * file that the host may load as its script, all links resolved; if it is empty it may load
- * none, and the text says why. */
+/* This byte without a descriptor, then a path, a NUL and a text, before any lane, for each
+ * script in order: the only files that the host may load as its scripts, all links
+ * resolved; if one is empty it may load none, and the text says why. */
 #define OPB_HOST_BINDING 0x42u
 
 /* Calls, node -> host. The node numbers them in Load; Load itself is always 0. */
 #define OPB_CALL_LOAD 0
 #define OPB_CALL_NAMES(X)                                                                  \
-    /* main lane. [map]: keys below -> [path str...], the script and the modules that it   \
-     * imported from its directory; nil is fine. Keys: "version" str (Orthanc's),          \
+    /* main lane. [map]: keys below -> [path str...], the scripts and the modules that     \
+     * they imported from their directories; nil is fine. Keys: "version" str (Orthanc's), \
      * "functions" [[name, signature]...] (index = method number), "calls"                 \
-     * [name...], "script" str (absolute path), "verbose" bool,                            \
+     * [name...], "scripts" [str...] (absolute paths, in order), "verbose" bool,           \
      * "memory_usage" bool, "node_socket" str, "node" str, "host" uint,                    \
      * "secret" bin, "orthanc" str (path of the server), "worker_index" uint,              \
      * "workers_count" uint, "slow_call_ms" uint (0: none) */                              \

@@ -192,7 +192,9 @@ make_attach(uint8_t *out, struct opb_message *message)
     opb_pack_bytes(message, secret, sizeof(secret));
     bytes = append(out, message);
     opb_message_begin_notify(message, OPB_CONTROL_DESCRIBE, 2);
+    opb_pack_array(message, 2);
     opb_pack_cstr(message, "/etc/passwd");
+    opb_pack_cstr(message, "/etc/group");
     opb_pack_bool(message, true);
     bytes += append(out + bytes, message);
     opb_message_begin_request(message, OPB_CONTROL_ATTACH, 7);

@@ -160,6 +160,16 @@ make_node_words(const char *directory, struct opb_message *message)
     opb_message_set_msgid(message, 2);
     opb_pack_uint(message, 1000);
     write_input(directory, "detach", "\1", 1, message, true);
+    opb_message_begin_notify(message, OPB_CONTROL_START_NEXT, 1);
+    opb_pack_array(message, 2);
+    opb_pack_cstr(message, "/etc/passwd");
+    opb_pack_cstr(message, "/etc/group");
+    write_input(directory, "next", "\5", 1, message, true);
+    opb_message_begin_notify(message, OPB_CONTROL_DESCRIBE, 2);
+    opb_pack_array(message, 1);
+    opb_pack_cstr(message, "/etc/group");
+    opb_pack_bool(message, false);
+    write_input(directory, "describe", "\1", 1, message, true);
     opb_message_begin_request(message, 77, 0);
     opb_message_set_msgid(message, 3);
     write_input(directory, "unknown", "\1", 1, message, true);

@@ -187,7 +187,7 @@ class OrthancServer:
     """One server, started by start(), ended by stop() or kill().
 
     plugin: 'official', 'ours' or None. script: Python text, or the path of a file
-    (then script_path is given), or None. python: the "Python" section.
+    (then script_path is given, or what else "PythonScript" may be), or None. python: the "Python" section.
     """
 
     # pylint: disable=too-many-instance-attributes,too-many-arguments
@@ -283,7 +283,7 @@ class OrthancServer:
         path = self.plugin_path()
         if path is not None and not os.path.exists(path):
             raise AssertionError('%s does not exist: build it, or set OPB_TEST_BUILD' % path)
-        if self.plugin == 'ours' and os.path.isfile(self.script_path or ''):
+        if self.plugin == 'ours' and isinstance(self.script_path, str) and os.path.isfile(self.script_path):
             tally.script(self._read(self.script_path))
         self.http_port = self.extra_config.get('HttpPort') or free_port()
         self.dicom_port = free_port()

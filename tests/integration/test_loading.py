@@ -27,8 +27,11 @@ REFUSED = {
                         'Python script must have the ".py" file extension: DIRECTORY/script.txt'),
     'no extension': (dict(script=HELLO, name='script'),
                      'Python script must have the ".py" file extension: DIRECTORY/script'),
-    'directory': (dict(script_path='DIRECTORY/sub', files={'sub/x': ''}),
-                  'Python script must have the ".py" file extension: DIRECTORY/sub'),
+    # ours takes directories with scripts
+    'directory': (dict(script_path='DIRECTORY/sub', files={'sub/x': ''}), {
+        'official': 'Python script must have the ".py" file extension: DIRECTORY/sub',
+        'ours': 'The configuration option "PythonScript" names "DIRECTORY/sub", a directory without scripts: it must '
+                'hold at least one file whose name ends with ".py", and begins with neither "_" nor "."'}),
     'empty string': (dict(script_path=''),
                      'Python script must have the ".py" file extension: '),
     'not a string': (dict(script_path=12), None),
@@ -77,6 +80,7 @@ def errors(server):
 @pytest.mark.parametrize('case', REFUSED)
 def test_a_wrong_configuration_stops_the_start(orthanc, plugin, case):
     arguments, message = REFUSED[case]
+    message = message[plugin] if isinstance(message, dict) else message
     server, code = refusal(orthanc, plugin, arguments)
     assert code == 255
     logged = errors(server)

@@ -127,37 +127,111 @@ def test_a_link_that_is_pointed_elsewhere_is_followed_if_that_is_allowed(orthanc
     assert re.search(OUTSIDE, server.log())
 
 
-def load(connection, name, host, secret, script):
+def test_each_of_several_scripts_must_be_allowed(orthanc, place):
+    """Also those that a reload adds."""
+    pool = place.pool(place.allowed)
+    paths = [os.path.join(place.allowed, 'script.py'), os.path.join(place.allowed, 'two.py')]
+    shutil.copy(paths[0], paths[1])
+    shutil.move(place.other + '/script.py', place.other + '/three.py')
+    server = orthanc.make(script_path=paths + [place.other + '/three.py'], python={'Pool': pool.socket})
+    assert server.expect_refusal() == 255
+    assert re.search(r'The pool refuses this server: the script %s/three.py is %s' % (place.other, OUTSIDE),
+                     server.log())
+    with open(paths[1], 'w', encoding='ascii') as f:
+        f.write(SCRIPT.replace('/where', '/two').replace(PID_ROUTE, ''))
+    server = orthanc(script_path=place.allowed, python={'Pool': pool.socket})
+    assert (server.get('/where').text, server.get('/two').text) == tuple(paths)
+    pool.wait_for_log('with the script %s and 1 more' % paths[0])
+    link = place.allowed + '/three.py'
+    os.symlink(place.other + '/three.py', link)
+    answer = server.post('/python-bridge/reload')
+    assert answer.status_code == 500 and re.search(OUTSIDE, answer.json()['Details'])
+    assert server.get('/two').text == paths[1]
+    # the host's successor is bound to what its generation runs, not to what was wanted last
+    pid = server.host_pid()
+    os.kill(pid, 9)
+    wait_until(lambda: server.get('/two').text == paths[1] and server.host_pid() != pid, 20, 'the next host')
+    os.unlink(link)
+    with open(link, 'w', encoding='ascii') as f:
+        f.write(SCRIPT.replace('/where', '/three').replace(PID_ROUTE, ''))
+    answer = server.post('/python-bridge/reload')
+    assert answer.status_code == 200, answer.text
+    wait_until(lambda: server.get('/three').text == link, 20, 'the new route')
+    pid = server.host_pid()
+    os.kill(pid, 9)
+    wait_until(lambda: server.get('/three').text == link and server.host_pid() != pid, 20, 'the next host')
+
+
+@pytest.mark.parametrize('scripts', [[], ['script.py'], ['/a.py'] * 65, ['/' + 'x' * 40000] * 2, '/a.py', [12], None],
+                         ids=['none', 'relative', '65', 'long', 'text', 'number', 'nil'])
+@pytest.mark.parametrize('method', ['describe', 'start next'])
+def test_malformed_lists_of_scripts_end_the_connection(place, method, scripts):
+    pool = place.pool(place.allowed)
+    with pool.connect() as control:
+        control.send(wire.hello(wire.CONTROL))
+        assert wire.welcomed(control.read())
+        if method == 'describe':
+            control.send([wire.NOTIFY, wire.DESCRIBE, [scripts, False]])
+        else:
+            control.send([wire.NOTIFY, wire.DESCRIBE, [[place.allowed + '/script.py'], False]])
+            control.send([wire.REQUEST, 1, wire.ATTACH, ['evil', '1.12.1', '/nonexistent', os.urandom(32), os.getpid(), 1]])
+            assert control.read()[0] == wire.RESPONSE
+            control.send([wire.NOTIFY, wire.START_NEXT, [scripts]])
+        with pytest.raises(wire.Closed):
+            while True:
+                control.read()
+    wait_until(lambda: pool.hosts() == [], 10, 'the end of all hosts')
+
+
+def load(connection, name, host, secret, scripts):
     """Says Load on a main lane; the answer."""
     connection.send(wire.hello(wire.MAIN, name, host, secret))
     assert wire.welcomed(connection.read())
     connection.send([wire.REQUEST, 1, 0, [{
-        'version': '1.12.1', 'functions': [], 'calls': ['Load', 'Finalize'], 'script': script, 'verbose': False,
+        'version': '1.12.1', 'functions': [], 'calls': ['Load', 'Finalize'], 'scripts': scripts, 'verbose': False,
         'memory_usage': False, 'node_socket': '/nonexistent', 'node': name, 'host': host, 'secret': secret,
         'orthanc': '/usr/sbin/Orthanc', 'worker_index': 0, 'workers_count': 1, 'slow_call_ms': 0}]])
     return connection.read()
 
 
+def attach_and_load(pool, described, scripts):
+    """What the host of a node that has described some scripts answers to Load with others."""
+    secret = os.urandom(32)
+    with pool.connect() as control, pool.connect() as lane:
+        control.send(wire.hello(wire.CONTROL))
+        assert wire.welcomed(control.read())
+        control.send([wire.NOTIFY, wire.DESCRIBE, [described, False]])
+        control.send([wire.REQUEST, 1, wire.ATTACH, ['evil', '1.12.1', '/nonexistent', secret, os.getpid(), 1]])
+        name, workers = control.read()[3]
+        assert workers == 1
+        return load(lane, name, control.read()[2][0], secret, scripts)
+
+
 def test_a_node_that_tells_the_pool_one_script_and_the_host_another(place):
     pool = place.pool(place.allowed)
-    for script, expected in ((place.other + '/script.py', 'lets this host run %s/script.py only' % place.allowed),
-                             ('/nonexistent/script.py', 'lets this host run'),
-                             (place.allowed + '/script.py', None)):
-        secret = os.urandom(32)
-        with pool.connect() as control, pool.connect() as lane:
-            control.send(wire.hello(wire.CONTROL))
-            assert wire.welcomed(control.read())
-            control.send([wire.NOTIFY, wire.DESCRIBE, [place.allowed + '/script.py', False]])
-            control.send([wire.REQUEST, 1, wire.ATTACH, ['evil', '1.12.1', '/nonexistent', secret, os.getpid(), 1]])
-            name, workers = control.read()[3]
-            assert workers == 1
-            host = control.read()[2][0]
-            answer = load(lane, name, host, secret, script)
-            if expected is not None:
-                assert expected in answer[2][2]
-            else:
-                # it begins to run: its first SDK call, or the failure of that
-                assert answer[0] == wire.REQUEST or 'orthanc' in str(answer[2][2]).lower() or answer[2][0] == 6
+    good = place.allowed + '/script.py'
+    shutil.copy(good, place.allowed + '/two.py')
+    for scripts, expected in (([place.other + '/script.py'], 'lets this host run %s only' % good),
+                              (['/nonexistent/script.py'], 'lets this host run'),
+                              ([good, place.other + '/script.py'], 'lets this host run 1 scripts, and not 2'),
+                              ([good], None)):
+        answer = attach_and_load(pool, [good], scripts)
+        if expected is not None:
+            assert expected in answer[2][2]
+        else:
+            # it begins to run: its first SDK call, or the failure of that
+            assert answer[0] == wire.REQUEST or 'orthanc' in str(answer[2][2]).lower() or answer[2][0] == 6
+    both = [good, place.allowed + '/two.py']
+    assert 'lets this host run %s only, and not %s' % tuple(both) in attach_and_load(pool, both, both[::-1])[2][2]
+
+
+@pytest.mark.parametrize('scripts,expected', [
+    ([], 'Load has a wrong value of scripts'), (['/a.py'] * 65, 'Load has a wrong value of scripts'),
+    (['/' + 'x' * 40000] * 2, 'Load has a wrong value of scripts'), ('/a.py', 'Load has a wrong value of scripts'),
+    ([12], 'Load has a wrong value of scripts'), (['/a.py', 'b.py'], 'the path of the script is not absolute: b.py'),
+], ids=['none', '65', 'long', 'text', 'number', 'relative'])
+def test_a_load_with_a_list_of_scripts_that_makes_no_sense(place, scripts, expected):
+    assert expected in attach_and_load(place.pool('/'), [place.allowed + '/script.py'], scripts)[2][2]
 
 
 def test_a_node_that_does_not_tell_its_script(place):
@@ -202,7 +276,7 @@ def test_names_that_are_not_configured_are_made_unique(place):
     for control in controls:
         control.send(wire.hello(wire.CONTROL))
         assert wire.welcomed(control.read())
-        control.send([wire.NOTIFY, wire.DESCRIBE, [place.allowed + '/script.py', False]])
+        control.send([wire.NOTIFY, wire.DESCRIBE, [[place.allowed + '/script.py'], False]])
         control.send([wire.REQUEST, 1, wire.ATTACH, ['same', '1.12.1', '/nonexistent', os.urandom(32), os.getpid(), 1]])
         found.append(control.read()[3][0])
     assert found == ['same', 'same-2', 'same-3']

@@ -346,7 +346,12 @@ test_host_load(struct test_host *host, const char *name)
     opb_pack_map(message, 15);
     pack_text(message, "version", host->version);
     pack_lists(message);
-    pack_text(message, "script", path);
+    opb_pack_cstr(message, "scripts");
+    opb_pack_array(message, 1 + host->more_count);
+    opb_pack_cstr(message, path);
+    for (uint32_t i = 0; i < host->more_count; i++) {
+        opb_pack_cstr(message, host->more[i]);
+    }
     opb_pack_cstr(message, "verbose");
     opb_pack_bool(message, host->verbose);
     opb_pack_cstr(message, "memory_usage");
@@ -366,6 +371,18 @@ test_host_load(struct test_host *host, const char *name)
     opb_pack_uint(message, 0);
     pack_text(message, "a key of the future", "");
     return test_host_exchange(host, host->main_lane, message, NULL);
+}
+
+void
+test_host_add(struct test_host *host, const char *text)
+{
+    static const char *const names[] = {"two.py", "three.py"};
+    const char *name = names[host->more_count];
+
+    test_host_write(host, name, text);
+    (void)snprintf(host->more[host->more_count], sizeof(host->more[0]), "%s/%s",
+                   host->directory, name);
+    host->more_count++;
 }
 
 void

@@ -34,6 +34,8 @@ struct test_host {
     bool verbose;
     bool memory_usage;
     const char *version;
+    char more[2][96]; /* scripts after the one of Load, two.py and three.py */
+    uint32_t more_count;
     pthread_mutex_t lock;
     char log[65536];    /* what the script logged: "LogError: text\n" */
     char answer[65536]; /* the last AnswerBuffer */
@@ -47,6 +49,8 @@ void test_host_end(struct test_host *host);
 void test_host_write(struct test_host *host, const char *name, const char *text);
 /* Runs Load on the main lane. Gives the fault, or HOST_NO_FAULT. */
 int test_host_load(struct test_host *host, const char *name);
+/* Writes another script, which Load names after the first: with the next of these names. */
+void test_host_add(struct test_host *host, const char *text);
 /* Writes the script and loads it; it must succeed. */
 void test_host_run(struct test_host *host, const char *text);
 int test_host_finalize(struct test_host *host);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Tests of the plugin's life: configuration, directory, daemon, service lanes, start and end.
 
-foreach(name IN ITEMS config log recycle runtime_dir self_query service spawn watch)
+foreach(name IN ITEMS config log recycle runtime_dir scripts self_query service spawn watch)
   opb_unit_test(${name} LIBS opb_plugin_test_support)
 endforeach()
 

@@ -402,7 +402,9 @@ pool_host_hangs(struct pool *pool, uint32_t host, const char *reason)
 struct host_news
 pool_start_next(struct pool *pool)
 {
-    opb_message_begin_notify(pool->message, OPB_CONTROL_START_NEXT, 0);
+    opb_message_begin_notify(pool->message, OPB_CONTROL_START_NEXT, 1);
+    opb_pack_array(pool->message, 1);
+    opb_pack_cstr(pool->message, "/script.py");
     assert_int_equal(
         opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
     return pool_news(pool, OPB_CONTROL_NEXT_STARTED);

@@ -59,9 +59,12 @@ read_load(struct opb_frame *frame, struct details *out)
     for (uint32_t i = 0; i < count; i++) {
         const char *key = opb_read_cstr(&map, false);
 
-        if (strcmp(key, "script") == 0) {
+        if (strcmp(key, "scripts") == 0) {
+            struct opb_reader paths;
+
+            check(opb_read_array(&map, &paths) == 1, "Load has another number of scripts");
             (void)snprintf(out->script, sizeof(out->script), "%s",
-                           opb_read_cstr(&map, false));
+                           opb_read_cstr(&paths, false));
         }
         else if (strcmp(key, "node_socket") == 0) {
             (void)snprintf(out->node_socket, sizeof(out->node_socket), "%s",

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static char message[512];
 
@@ -287,7 +285,9 @@ a_wrong_type_names_key_value_and_what_is_allowed(void **state)
 {
     (void)state;
     assert_refused("{\"PythonScript\": 12}",
-                   "The configuration option \"PythonScript\" is 12, and must be a string");
+                   "The configuration option \"PythonScript\" is 12, and must be a string "
+                   "(the path of a script, or of a directory with scripts) or an array of "
+                   "paths of scripts");
     assert_refused(
         "{\"PythonVerbose\": \"yes\"}",
         "The configuration option \"PythonVerbose\" is \"yes\", and must be true or "
@@ -407,59 +407,6 @@ what_is_not_json_is_refused(void **state)
                      OPB_REFUSED);
 }
 
-static void
-assert_script(const char *path, enum opb_status expected, const char *text)
-{
-    struct opb_config config = {.script = strdup(path)};
-
-    assert_int_equal(opb_config_find_script(&config, message, sizeof(message)), expected);
-    if (expected == OPB_OK) {
-        assert_string_equal(config.script_path, text);
-    }
-    else {
-        assert_string_equal(message, text);
-    }
-    free(config.script);
-    free(config.script_path);
-}
-
-static void
-the_path_of_the_script_is_checked_as_the_official_plugin_does(void **state)
-{
-    char directory[] = "/tmp/opb-config-XXXXXX";
-    char *before = getcwd(NULL, 0);
-    char absolute[64];
-    FILE *file;
-
-    (void)state;
-    assert_non_null(mkdtemp(directory));
-    assert_int_equal(chdir(directory), 0);
-    file = fopen("a.py", "w");
-    assert_non_null(file);
-    (void)fclose(file);
-    assert_int_equal(rename("a.py", "b.PY"), 0);
-    assert_int_equal(mkdir("c.py", 0700), 0);
-    (void)snprintf(absolute, sizeof(absolute), "%s/b.PY", directory);
-    assert_script(absolute, OPB_OK, absolute);
-    assert_script("b.PY", OPB_OK, absolute);
-    assert_script("", OPB_REFUSED, "Python script must have the \".py\" file extension: ");
-    assert_script("b.txt", OPB_REFUSED,
-                  "Python script must have the \".py\" file extension: b.txt");
-    assert_script("x.py/b", OPB_REFUSED,
-                  "Python script must have the \".py\" file extension: x.py/b");
-    assert_script("a.py", OPB_REFUSED, "Inexistent directory for the Python script: a.py");
-    assert_script("c.py", OPB_REFUSED, "Inexistent directory for the Python script: c.py");
-    assert_int_equal(rename("b.PY", "orthanc.py"), 0);
-    assert_script("orthanc.py", OPB_REFUSED,
-                  "The Python script orthanc.py cannot be imported as a module named "
-                  "\"orthanc\": rename the file");
-    assert_int_equal(unlink("orthanc.py"), 0);
-    assert_int_equal(rmdir("c.py"), 0);
-    assert_int_equal(chdir(before), 0);
-    assert_int_equal(rmdir(directory), 0);
-    free(before);
-}
-
 int
 main(void)
 {
@@ -480,7 +427,6 @@ main(void)
         OPB_TEST(an_unknown_key_names_the_nearest_known_one),
         OPB_TEST(long_values_and_messages_are_cut),
         OPB_TEST(what_is_not_json_is_refused),
-        OPB_TEST(the_path_of_the_script_is_checked_as_the_official_plugin_does),
     };
 
     return OPB_RUN(tests);

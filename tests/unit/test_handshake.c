@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OURS  OPB_PROTOCOL_VERSION
+#define OTHER (OPB_PROTOCOL_VERSION + 1)
+
 struct fixture {
     struct opb_lane *client;
     struct opb_lane *server;
@@ -147,11 +150,11 @@ a_welcome_of_another_version_says_which(void **state)
 
     opb_message_begin_response(fixture->message, 0);
     opb_pack_array(fixture->message, 1);
-    opb_pack_uint(fixture->message, 2);
+    opb_pack_uint(fixture->message, OTHER);
     assert_int_equal(opb_lane_send(fixture->server, fixture->message, OPB_FOREVER), OPB_OK);
     assert_int_equal(opb_welcome_receive(fixture->client, &version, opb_deadline_ms(1000)),
                      OPB_VERSION);
-    assert_int_equal(version, 2);
+    assert_int_equal(version, OTHER);
     assert_non_null(strstr(opb_lane_failure(fixture->client), "same release"));
 }
 
@@ -266,23 +269,23 @@ a_hello_with_anything_wrong_is_refused(void **state)
 {
     static const char long_name[OPB_NODE_NAME_BYTES + 1] = "";
     static const struct spoiled all[] = {
-        {OPB_PROTOCOL_MAGIC, 1, 1, "n", 1, 0, 32, 0, 0, OPB_OK},
-        {"orthanc-python-bridg", 1, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {"", 1, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {NULL, 1, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "n", 1, 0, 32, 0, 0, OPB_OK},
+        {"orthanc-python-bridg", OURS, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {"", OURS, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {NULL, OURS, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
         {OPB_PROTOCOL_MAGIC, UINT64_MAX, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 2, 99, "n", 1, 0, 1, 0, 0, OPB_VERSION},
-        {OPB_PROTOCOL_MAGIC, 1, 0, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 6, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, "a\0b", 3, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, "a\nb", 3, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, long_name, OPB_NODE_NAME_BYTES + 1, 0, 32, 0, 0,
+        {OPB_PROTOCOL_MAGIC, OTHER, 99, "n", 1, 0, 1, 0, 0, OPB_VERSION},
+        {OPB_PROTOCOL_MAGIC, OURS, 0, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 6, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "a\0b", 3, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "a\nb", 3, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, long_name, OPB_NODE_NAME_BYTES + 1, 0, 32, 0, 0,
          OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, "n", 1, 1ull << 32, 32, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, "n", 1, 0, 31, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, "n", 1, 0, 33, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, "n", 1, 0, 32, 1, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, 1, 1, "n", 1, 0, 32, 0, 1, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "n", 1, 1ull << 32, 32, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "n", 1, 0, 31, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "n", 1, 0, 33, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "n", 1, 0, 32, 1, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 1, "n", 1, 0, 32, 0, 1, OPB_BAD_FRAME},
     };
     struct fixture *fixture = *state;
     struct opb_hello seen;
@@ -293,14 +296,14 @@ a_hello_with_anything_wrong_is_refused(void **state)
     assert_int_equal(decode_spoiled(fixture, &all[0], 5, &seen), OPB_BAD_FRAME);
     assert_int_equal(decode_spoiled(fixture, &all[0], 7, &seen), OPB_BAD_FRAME);
     assert_int_equal(decode_spoiled(fixture, &all[5], 6, &seen), OPB_VERSION);
-    assert_int_equal(seen.version, 2);
+    assert_int_equal(seen.version, OTHER);
 }
 
 static void
 a_name_that_is_too_long_is_refused_whatever_is_in_it(void **state)
 {
     struct fixture *fixture = *state;
-    struct spoiled spoiled = {OPB_PROTOCOL_MAGIC, 1, 1, NULL, 0, 0, 32, 0, 0,
+    struct spoiled spoiled = {OPB_PROTOCOL_MAGIC, OURS, 1, NULL, 0, 0, 32, 0, 0,
                               OPB_BAD_FRAME};
     char name[OPB_NODE_NAME_BYTES + 1];
     struct opb_hello seen;

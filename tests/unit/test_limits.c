@@ -71,6 +71,8 @@ the_page_gives_the_limits(void **state)
     assert_says(page, "`secret` the ", OPB_SECRET_BYTES, " bytes");
     assert_says(page, "ext value of type ", OPB_SEGMENT_EXT_TYPE, " ");
     assert_says(page, "asked for (1 to ", OPB_MAX_WORKERS, ";");
+    assert_says(page, "from 1 to ", OPB_MAX_SCRIPTS, " absolute paths");
+    assert_says(page, "together at most ", OPB_MAX_SCRIPT_BYTES, " bytes");
     assert_says(page, "node's name (", OPB_NODE_NAME_BYTES, " bytes at most");
     assert_says(page, "then ", OPB_RING_BYTES, " bytes from the acceptor");
     assert_says(page, "notification of method ", OPB_RING_METHOD, " ");

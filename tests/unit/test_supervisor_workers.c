@@ -40,7 +40,9 @@ attach(struct pool *pool, struct host_news hosts[COUNT])
 static void
 start_next(struct pool *pool, struct host_news hosts[COUNT])
 {
-    opb_message_begin_notify(pool->message, OPB_CONTROL_START_NEXT, 0);
+    opb_message_begin_notify(pool->message, OPB_CONTROL_START_NEXT, 1);
+    opb_pack_array(pool->message, 1);
+    opb_pack_cstr(pool->message, "/script.py");
     assert_int_equal(
         opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
     take_started(pool, OPB_CONTROL_NEXT_STARTED, hosts);
@@ -189,7 +191,9 @@ next_hosts_are_started_anew_as_soon_as_those_that_failed_are_gone(void **state)
     for (uint32_t i = 0; i < COUNT; i++) {
         pool_replace_host(&pool, next[i].host, "could not load the script");
     }
-    opb_message_begin_notify(pool.message, OPB_CONTROL_START_NEXT, 0); /* without waiting */
+    opb_message_begin_notify(pool.message, OPB_CONTROL_START_NEXT, 1); /* without waiting */
+    opb_pack_array(pool.message, 1);
+    opb_pack_cstr(pool.message, "/script.py");
     assert_int_equal(
         opb_lane_send(pool.control, pool.message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
     for (uint32_t i = 0; i < COUNT; i++) {

@@ -176,6 +176,40 @@ another_list_takes_the_place_of_the_first(void **state)
     assert_true(is_noticed(10000));
 }
 
+/* Scripts in a/sub come and go; nothing else does. */
+static void
+scripts_that_come_and_go_in_their_directory_are_noticed(void **state)
+{
+    char directory[160];
+    char *files = calloc(1, 512);
+
+    (void)state;
+    assert_non_null(files);
+    strcpy(directory, path_of("a/sub"));
+    (void)sprintf(files, "%s", path_of("a/script.py"));
+    opb_watch_scripts(watch, directory);
+    opb_watch_set(watch, files);
+    write_file("a/sub/new.py");
+    assert_true(is_noticed(10000));
+    assert_int_equal(symlink("new.py", path_of("a/sub/link.py")), 0);
+    assert_true(is_noticed(10000));
+    assert_int_equal(link(path_of("a/sub/new.py"), path_of("a/sub/hard.py")), 0);
+    assert_true(is_noticed(10000));
+    assert_int_equal(unlink(path_of("a/sub/new.py")), 0);
+    assert_true(is_noticed(10000));
+    assert_int_equal(rename(path_of("a/sub/link.py"), path_of("a/sub/link.off")), 0);
+    assert_true(is_noticed(10000));
+    write_file("a/sub/_helper.py");
+    write_file("a/sub/text.txt");
+    assert_int_equal(mkdir(path_of("a/sub/package.py"), 0700), 0);
+    assert_int_equal(rmdir(path_of("a/sub/package.py")), 0);
+    assert_int_equal(unlink(path_of("a/sub/_helper.py")), 0);
+    assert_int_equal(unlink(path_of("a/script.py")), 0); /* no directory of scripts */
+    assert_false(is_noticed(500));
+    write_file("a/script.py");
+    assert_true(is_noticed(10000));
+}
+
 #define WATCH_TEST(function)                                                               \
     cmocka_unit_test_setup_teardown(function, make_files, remove_files)
 
@@ -188,6 +222,7 @@ main(void)
         WATCH_TEST(other_files_count_while_the_script_is_broken),
         WATCH_TEST(a_directory_that_is_replaced_is_found_again),
         WATCH_TEST(a_volume_that_is_exchanged_is_noticed),
+        WATCH_TEST(scripts_that_come_and_go_in_their_directory_are_noticed),
         WATCH_TEST(another_list_takes_the_place_of_the_first),
     };
 

@@ -7,6 +7,8 @@
  */
 #include "arguments.h"
 
+#include <stdio.h>
+
 bool
 opb_arguments_add(struct opb_arguments *arguments, const char *name, PyObject *value)
 {
@@ -231,14 +233,90 @@ opb_answer_raised(struct opb_answer *answer, const char *headline)
 PyObject *
 opb_callback_find(const char *call_name, uint32_t index, struct opb_answer *answer)
 {
-    PyObject *function = opb_registered(call_name, index); /* borrowed */
+    uint32_t script;
+    PyObject *function = opb_registered_by(call_name, index, &script); /* borrowed */
 
     if (function == NULL) {
         opb_answer_fault(answer, OPB_FAULT_UNAVAILABLE, 0,
                          "the script has registered no function for this call");
         return NULL;
     }
-    return Py_NewRef(function); /* the script may replace it while it runs */
+    (void)opb_owner_set(script); /* until the call has ended: calls.c */
+    return Py_NewRef(function);  /* the script may replace it while it runs */
+}
+
+/* Of several scripts, each gets dicts of its own: one may change them. */
+static bool
+copy_arguments(struct opb_arguments *out, const struct opb_arguments *arguments)
+{
+    for (size_t i = 0; i < arguments->count; i++) {
+        PyObject *value = arguments->places[i + 1];
+
+        value = PyDict_Check(value) ? PyDict_Copy(value) : Py_NewRef(value);
+        if (!opb_arguments_add(out, arguments->names[i], value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* New reference to the result of one script's function, or NULL with an exception. */
+static PyObject *
+call_own(struct opb_arguments *arguments, PyObject *function)
+{
+    struct opb_arguments own = {.count = 0};
+    PyObject *result = NULL;
+
+    if (opb_script_count() == 1) {
+        return opb_arguments_call(arguments, function);
+    }
+    if (copy_arguments(&own, arguments)) {
+        result = opb_arguments_call(&own, function);
+    }
+    opb_arguments_clear(&own);
+    return result;
+}
+
+void
+opb_callback_run_all(struct opb_arguments *arguments, const char *call_name,
+                     opb_judge_fn judge, struct opb_answer *answer)
+{
+    bool is_found = false;
+    bool goes_on = true;
+
+    for (uint32_t script = 0; goes_on && script < opb_script_count(); script++) {
+        PyObject *function = opb_registered_of(script, call_name); /* borrowed */
+        PyObject *result;
+
+        if (function == NULL) {
+            continue;
+        }
+        is_found = true;
+        (void)opb_owner_set(script);
+        Py_INCREF(function); /* the script may replace it while it runs */
+        result = call_own(arguments, function);
+        goes_on = judge(result, answer);
+        Py_XDECREF(result);
+        Py_DECREF(function);
+    }
+    if (!is_found) {
+        opb_answer_fault(answer, OPB_FAULT_UNAVAILABLE, 0,
+                         "the script has registered no function for this call");
+    }
+}
+
+void
+opb_script_complain(const char *text)
+{
+    const char *script = opb_owner_path();
+    char line[OPB_HOST_TEXT_BYTES];
+
+    if (script == NULL) {
+        opb_log_to_node("LogError", text);
+        return;
+    }
+    (void)snprintf(line, sizeof(line), "%s (%s)", text, script); /* fits */
+    opb_log_to_node("LogError", line);
 }
 
 PyObject *

@@ -75,6 +75,16 @@ PyObject *opb_callback_run(struct opb_arguments *arguments, const struct opb_rea
                            const char *call_name, uint32_t index, const char *headline,
                            struct opb_answer *answer);
 
+/* Looks at a result, NULL with an exception, and sets the outcome. False: no further script
+ * is to be asked. */
+typedef bool (*opb_judge_fn)(PyObject *result, struct opb_answer *answer);
+/* Calls the functions of all scripts that have registered one, in the order of the
+ * scripts. */
+void opb_callback_run_all(struct opb_arguments *arguments, const char *call_name,
+                          opb_judge_fn judge, struct opb_answer *answer);
+/* Logs what the script has done wrong, as an error; of several scripts, which one. */
+void opb_script_complain(const char *text);
+
 /* call_*.c: read the parameters, run the callback, set the outcome. */
 void opb_call_rest(struct opb_reader *params, struct opb_answer *answer);
 void opb_call_change(struct opb_reader *params, struct opb_answer *answer);

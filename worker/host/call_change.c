@@ -5,13 +5,20 @@
  */
 #include "arguments.h"
 
+/* The other scripts get the event whatever this one does. */
+static bool
+judge(PyObject *result, struct opb_answer *answer)
+{
+    if (result == NULL) {
+        opb_answer_raised(answer, "Error in the Python on-change callback, traceback:\n");
+    }
+    return true;
+}
+
 void
 opb_call_change(struct opb_reader *params, struct opb_answer *answer)
 {
     struct opb_arguments arguments = {.count = 0};
-    PyObject *function;
-    PyObject *result;
-
     if (!opb_arguments_add(&arguments, NULL, opb_argument_int32(params)) ||
         !opb_arguments_add(&arguments, NULL, opb_argument_int32(params)) ||
         !opb_arguments_add(&arguments, NULL, opb_argument_text(params))) {
@@ -21,16 +28,7 @@ opb_call_change(struct opb_reader *params, struct opb_answer *answer)
     if (!opb_arguments_complete(params, answer)) {
         goto clear_arguments;
     }
-    function = opb_callback_find("Change", 0, answer);
-    if (function == NULL) {
-        goto clear_arguments;
-    }
-    result = opb_arguments_call(&arguments, function);
-    if (result == NULL) {
-        opb_answer_raised(answer, "Error in the Python on-change callback, traceback:\n");
-    }
-    Py_XDECREF(result);
-    Py_DECREF(function);
+    opb_callback_run_all(&arguments, "Change", judge, answer);
 
 clear_arguments:
     opb_arguments_clear(&arguments);

@@ -97,8 +97,8 @@ judge(PyObject *result, struct opb_answer *answer)
     long reason;
 
     if (!PyLong_Check(result)) {
-        opb_log_to_node("LogError", "The Python storage commitment Lookup callback has not "
-                                    "returned an int as the return value");
+        opb_script_complain("The Python storage commitment Lookup callback has not "
+                            "returned an int as the return value");
         return;
     }
     reason = PyLong_AsLongAndOverflow(result, &overflow);

@@ -14,7 +14,7 @@
 static void
 refuse(struct opb_answer *answer, const char *text)
 {
-    opb_log_to_node("LogError", text);
+    opb_script_complain(text);
     opb_answer_fault(answer, OPB_FAULT_RAISED, 1, "the filter returned no DIMSE status");
 }
 

@@ -35,7 +35,8 @@ read_request(struct opb_arguments *arguments, struct opb_reader *params)
            add_get(arguments, params, method);
 }
 
-static void
+/* Of several scripts all must agree: the first that does not is the last one asked. */
+static bool
 judge(PyObject *result, struct opb_answer *answer)
 {
     if (result == NULL) {
@@ -43,8 +44,7 @@ judge(PyObject *result, struct opb_answer *answer)
                           "Error in the Python incoming-http-request filter, traceback:\n");
     }
     else if (!PyBool_Check(result)) {
-        opb_log_to_node(
-            "LogError",
+        opb_script_complain(
             "The Python incoming-http-request filter has not returned a Boolean");
         opb_answer_fault(answer, OPB_FAULT_RAISED, 1, "the filter returned no Boolean");
     }
@@ -52,14 +52,13 @@ judge(PyObject *result, struct opb_answer *answer)
         answer->kind = OPB_ANSWER_BOOL;
         answer->number = result == Py_True;
     }
+    return result == Py_True;
 }
 
 void
 opb_call_filter(struct opb_reader *params, struct opb_answer *answer)
 {
     struct opb_arguments arguments = {.count = 0};
-    PyObject *function;
-    PyObject *result;
 
     if (!read_request(&arguments, params)) {
         opb_arguments_failed(params, answer);
@@ -68,14 +67,7 @@ opb_call_filter(struct opb_reader *params, struct opb_answer *answer)
     if (!opb_arguments_complete(params, answer)) {
         goto clear_arguments;
     }
-    function = opb_callback_find("HttpFilter", 0, answer);
-    if (function == NULL) {
-        goto clear_arguments;
-    }
-    result = opb_arguments_call(&arguments, function);
-    judge(result, answer);
-    Py_XDECREF(result);
-    Py_DECREF(function);
+    opb_callback_run_all(&arguments, "HttpFilter", judge, answer);
 
 clear_arguments:
     opb_arguments_clear(&arguments);

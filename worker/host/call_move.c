@@ -186,15 +186,15 @@ judge_size(PyObject *result, struct opb_answer *answer)
     int overflow = 0;
 
     if (!PyLong_Check(result)) {
-        opb_log_to_node("LogError", "The Python C-MOVE SCP callback (GetMoveSize) has not "
-                                    "returned an int as expected");
+        opb_script_complain("The Python C-MOVE SCP callback (GetMoveSize) has not "
+                            "returned an int as expected");
         opb_answer_fault(answer, OPB_FAULT_RAISED, 1, "the size is no int");
         return;
     }
     size = PyLong_AsLongLongAndOverflow(result, &overflow);
     if (overflow != 0 || size < INT32_MIN || size > (long long)UINT32_MAX) {
-        opb_log_to_node("LogError", "The Python C-MOVE SCP callback (GetMoveSize) has "
-                                    "returned a number that does not fit in 32 bits");
+        opb_script_complain("The Python C-MOVE SCP callback (GetMoveSize) has "
+                            "returned a number that does not fit in 32 bits");
         opb_answer_fault(answer, OPB_FAULT_RAISED, 1, "the size is out of range");
         return;
     }

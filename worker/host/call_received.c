@@ -15,7 +15,7 @@
 static void
 complain(const char *text)
 {
-    opb_log_to_node("LogError", text);
+    opb_script_complain(text);
 }
 
 static void

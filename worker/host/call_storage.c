@@ -31,7 +31,7 @@ refuse(struct opb_answer *answer, const char *callback, const char *what)
 
     (void)snprintf(text, sizeof(text), "The Python %s callback has not returned %s",
                    callback, what);
-    opb_log_to_node("LogError", text);
+    opb_script_complain(text);
     opb_answer_fault(answer, OPB_FAULT_RAISED, CODE_PLUGIN,
                      "the storage area returned what it must not");
 }
@@ -112,7 +112,7 @@ log_code(const char *callback, int64_t code)
     if (code != 0) {
         (void)snprintf(text, sizeof(text), "The Python %s callback returned: %lld",
                        callback, (long long)code);
-        opb_log_to_node("LogError", text);
+        opb_script_complain(text);
     }
 }
 

@@ -5,13 +5,21 @@
  */
 #include "arguments.h"
 
+/* The other scripts get the instance whatever this one does. */
+static bool
+judge(PyObject *result, struct opb_answer *answer)
+{
+    if (result == NULL) {
+        opb_answer_raised(answer,
+                          "Error in the Python on-stored-instance callback, traceback:\n");
+    }
+    return true;
+}
+
 void
 opb_call_stored(struct opb_reader *params, struct opb_answer *answer)
 {
     struct opb_arguments arguments = {.count = 0};
-    PyObject *function;
-    PyObject *result;
-
     if (!opb_arguments_add(&arguments, NULL,
                            opb_argument_object(params, "DicomInstance")) ||
         !opb_arguments_add(&arguments, NULL, opb_argument_text(params))) {
@@ -21,17 +29,7 @@ opb_call_stored(struct opb_reader *params, struct opb_answer *answer)
     if (!opb_arguments_complete(params, answer)) {
         goto clear_arguments;
     }
-    function = opb_callback_find("StoredInstance", 0, answer);
-    if (function == NULL) {
-        goto clear_arguments;
-    }
-    result = opb_arguments_call(&arguments, function);
-    if (result == NULL) {
-        opb_answer_raised(answer,
-                          "Error in the Python on-stored-instance callback, traceback:\n");
-    }
-    Py_XDECREF(result);
-    Py_DECREF(function);
+    opb_callback_run_all(&arguments, "StoredInstance", judge, answer);
 
 clear_arguments:
     if (arguments.count > 0) {

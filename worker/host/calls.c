@@ -167,11 +167,13 @@ run_call(enum opb_call_index index, struct opb_frame *frame, struct opb_answer *
     struct opb_slow_call slow;
     struct opb_reader params;
     PyGILState_STATE gil = PyGILState_Ensure();
+    uint32_t owner = opb_owner_set(OPB_NO_SCRIPT); /* this call may be nested in another */
 
     opb_slow_enter(&slow, call_names[index], frame);
     opb_frame_params(frame, &params);
     call_functions[index](&params, answer);
     opb_slow_leave(&slow);
+    (void)opb_owner_set(owner);
     PyGILState_Release(gil);
     opb_host_check_child();
 }

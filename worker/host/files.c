@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* worker/host/files.c - the files that the script consists of
  *
- * Here:      the script, and the modules that it has imported from its own directory.
+ * Here:      the scripts, and the modules that they have imported from their directories.
  * Elsewhere: watching them, which is the node's.
  * A module says where it comes from in __file__, which is read without running any code.
  */
@@ -15,14 +15,41 @@
 static void
 add(struct opb_files *files, const char *path)
 {
-    if (files->count < MAX_FILES && files->paths != NULL) {
-        files->paths[files->count] = strdup(path);
-        files->count += files->paths[files->count] != NULL;
+    char *copy;
+
+    if (files->paths == NULL || files->count == MAX_FILES) {
+        return;
+    }
+    for (uint32_t i = 0; i < files->count; i++) {
+        const char *each = files->paths[i];
+
+        if (each != NULL && strcmp(each, path) == 0) { /* none is NULL */
+            return;
+        }
+    }
+    copy = strdup(path);
+    if (copy != NULL) {
+        files->paths[files->count] = copy;
+        files->count++;
     }
 }
 
+/* Whether it is in, or below, the directory of a script. */
+static bool
+is_near(const char *path, const struct opb_node_info *info)
+{
+    for (uint32_t i = 0; i < info->script_count; i++) {
+        const char *script = info->scripts[i]; /* an absolute path */
+
+        if (strncmp(path, script, (size_t)(strrchr(script, '/') - script) + 1) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
-add_module(struct opb_files *files, PyObject *module, const char *script, size_t prefix)
+add_module(struct opb_files *files, PyObject *module, const struct opb_node_info *info)
 {
     PyObject *file;
     const char *path;
@@ -38,27 +65,27 @@ add_module(struct opb_files *files, PyObject *module, const char *script, size_t
     if (path == NULL) {
         PyErr_Clear(); /* no name that could be told to the node */
     }
-    else if (strncmp(path, script, prefix) == 0 && strcmp(path, script) != 0) {
+    else if (is_near(path, info)) {
         add(files, path);
     }
 }
 
 void
-opb_files_find(struct opb_files *out, const char *script)
+opb_files_find(struct opb_files *out, const struct opb_node_info *info)
 {
-    const char *slash = strrchr(script, '/'); /* an absolute path */
-    size_t prefix = (size_t)(slash - script) + 1;
     PyObject *modules = PyDict_Values(PyImport_GetModuleDict());
 
-    memset(out, 0, sizeof(*out));
+    *out = (struct opb_files){.count = 0};
     out->paths = calloc(MAX_FILES, sizeof(*out->paths));
-    add(out, script);
+    for (uint32_t i = 0; i < info->script_count; i++) {
+        add(out, info->scripts[i]);
+    }
     if (modules == NULL) {
         PyErr_Clear();
         return;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(modules); i++) {
-        add_module(out, PyList_GET_ITEM(modules, i), script, prefix);
+        add_module(out, PyList_GET_ITEM(modules, i), info);
     }
     Py_DECREF(modules);
 }

@@ -78,10 +78,10 @@ OPB_MUST_CHECK enum opb_status opb_control_start(int *control_fd);
 /* Waits for the main lane. Gives its descriptor. */
 int opb_control_main_lane(void);
 
-/* binding.c. The one script that this host may run: path, NUL, reason. Control thread,
- * before the main lane. */
+/* binding.c. A script that this host may run, the next in order: path, NUL, reason. Control
+ * thread, before the main lane. */
 void opb_binding_set(const char *message, size_t byte_count);
-/* Puts that path into what Load has said, or says in text why it may not be. */
+/* Puts these paths into what Load has said, or says in text why it may not be. */
 OPB_MUST_CHECK enum opb_status opb_binding_apply(struct opb_node_info *info, char *text,
                                                  size_t capacity);
 
@@ -114,17 +114,17 @@ void opb_interpreter_set_phase(enum opb_interpreter_phase next);
 /* Memory of the segments of every lane: bytes objects, and only while there is Python. */
 extern const struct opb_segment_memory opb_host_segments;
 
-/* script.c. GIL held, main thread. Imports the script. On failure either the node's log
- * has the traceback (fault OPB_FAULT_RAISED), or text says why. */
+/* script.c. GIL held, main thread. Imports the scripts, in order. On failure either the
+ * node's log has the traceback (fault OPB_FAULT_RAISED), or text says why. */
 OPB_MUST_CHECK bool opb_script_import(const struct opb_node_info *info,
                                       enum opb_fault *fault, char *text, size_t capacity);
-/* files.c. GIL held. The script, which is an absolute path, and what it has imported from
- * its directory, as far as there is memory. End it with opb_files_free(). */
+/* files.c. GIL held. The scripts and what they have imported from their directories, as far
+ * as there is memory. End it with opb_files_free(). */
 struct opb_files {
     char **paths; /* UTF-8 */
     uint32_t count;
 };
-void opb_files_find(struct opb_files *out, const char *script);
+void opb_files_find(struct opb_files *out, const struct opb_node_info *info);
 void opb_files_free(struct opb_files *files);
 /* prelude.c. The part of opb_prelude_run() that must be there before any module; once. */
 OPB_MUST_CHECK enum opb_status opb_prelude_begin(void);
@@ -136,7 +136,8 @@ void opb_prelude_thaw(void);
 OPB_MUST_CHECK enum opb_status opb_prelude_run(const struct opb_node_info *info);
 
 /* traceback.c. GIL held, an exception is set: clears it, and logs headline (with its
- * newline), class, text and frames as one error in the node's log. */
+ * newline), class, text and frames as one error in the node's log. Of several scripts the
+ * headline names the one that is at work. */
 void opb_log_exception(const char *headline);
 /* The same; text gets class, text and frames, as far as they fit. */
 void opb_report_exception(const char *headline, char *text, size_t capacity);

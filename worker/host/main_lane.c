@@ -105,7 +105,7 @@ load(struct opb_lane *lane, struct opb_frame *frame, PyThreadState **python)
     }
     opb_node_info_free(info);
     if (is_loaded) {
-        opb_files_find(&files, opb_link_info(opb_link_current())->script);
+        opb_files_find(&files, opb_link_info(opb_link_current()));
     }
     if (python_runs) {
         if (opb_link_current() != NULL &&

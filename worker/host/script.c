@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* worker/host/script.c - sys.path, and the import of the script
+/* worker/host/script.c - sys.path, and the import of the scripts
  *
  * Here:      the script's directory first, the orthanc module's last; refusing a script
- *            that Python would never run because another module has its name.
+ *            that Python would never run because another module has its name. Several
+ *            scripts are imported one after the other, each with its directory first.
  * Elsewhere: what the script may expect (docs/scripts.md).
  */
 #include "host.h"
@@ -122,16 +123,39 @@ append_module_directory(PyObject *path)
     return failed;
 }
 
-static bool
-prepare_path(PyObject *directory)
+/* Borrowed, or NULL with an exception. */
+static PyObject *
+get_path(void)
 {
     PyObject *path = PySys_GetObject("path"); /* borrowed */
 
     if (path == NULL || !PyList_Check(path)) {
         PyErr_SetString(PyExc_RuntimeError, "sys.path is not a list");
+        return NULL;
+    }
+    return path;
+}
+
+/* Puts a script's directory first, and not twice if an earlier script has the same. */
+static bool
+put_first(PyObject *directory, uint32_t script)
+{
+    PyObject *path = get_path();
+    Py_ssize_t index;
+
+    if (path == NULL) {
         return false;
     }
-    return append_module_directory(path) == 0 && PyList_Insert(path, 0, directory) == 0;
+    if (script > 0) {
+        index = PySequence_Index(path, directory);
+        if (index < 0) {
+            PyErr_Clear(); /* not there */
+        }
+        else if (PySequence_DelItem(path, index) != 0) {
+            return false;
+        }
+    }
+    return PyList_Insert(path, 0, directory) == 0;
 }
 
 /* 1 if the two names lead to one file. */
@@ -200,9 +224,25 @@ refuse_name(const char *script, PyObject *stem, PyObject *origin, char *text,
         script, name != NULL ? name : "?", where != NULL ? where : "already imported");
 }
 
+/* Whether another script has imported this one before its turn. */
+static bool
+is_imported(PyObject *stem, const char *script)
+{
+    PyObject *module =
+        PyDict_GetItemWithError(PyImport_GetModuleDict(), stem); /* borrowed */
+    PyObject *file = NULL;
+
+    if (module != NULL && PyModule_Check(module)) {
+        file = PyDict_GetItemString(PyModule_GetDict(module), "__file__"); /* borrowed */
+    }
+    PyErr_Clear();
+    return file != NULL && is_same_file(file, script) == 1;
+}
+
 /* Sets *ours if the import will run the script, or fail by itself. False: exception. */
 static bool
-check_name(const char *script, PyObject *stem, bool *ours, char *text, size_t capacity)
+check_name(const char *script, PyObject *stem, bool is_first, bool *ours, char *text,
+           size_t capacity)
 {
     PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
     PyObject *origin;
@@ -211,6 +251,10 @@ check_name(const char *script, PyObject *stem, bool *ours, char *text, size_t ca
     *ours = false;
     if (loaded < 0) {
         return false;
+    }
+    if (loaded == 1 && !is_first && is_imported(stem, script)) {
+        *ours = true; /* it has run */
+        return true;
     }
     if (loaded == 1) {
         refuse_name(script, stem, NULL, text, capacity);
@@ -263,44 +307,100 @@ own_threading(void)
     Py_XDECREF(threading);
 }
 
-bool
-opb_script_import(const struct opb_node_info *info, enum opb_fault *fault, char *text,
-                  size_t capacity)
+/* False with an exception, or without: then text says why it cannot be imported. */
+static bool
+import(const char *script, uint32_t index, char *text, size_t capacity)
 {
     PyObject *directory = NULL;
     PyObject *stem = NULL;
     PyObject *module = NULL;
+    bool ours = false;
+
+    if (split_path(script, &directory, &stem) &&
+        (index == 0 || put_first(directory, index)) &&
+        check_name(script, stem, index == 0, &ours, text, capacity) && ours) {
+        module = PyImport_Import(stem);
+    }
+    Py_XDECREF(stem);
+    Py_XDECREF(directory);
+    Py_XDECREF(module); /* sys.modules has it */
+    return module != NULL;
+}
+
+/* Whether no script has been imported before the first: a module that was preloaded has not
+ * registered anything. False with an exception, or text. */
+static bool
+are_new(const struct opb_node_info *info, char *text, size_t capacity)
+{
+    bool result = true;
+
+    for (uint32_t i = 0; i < info->script_count && result; i++) {
+        PyObject *directory = NULL;
+        PyObject *stem = NULL;
+        int loaded = -1;
+
+        if (split_path(info->scripts[i], &directory, &stem)) {
+            loaded = PyDict_Contains(PyImport_GetModuleDict(), stem);
+        }
+        if (loaded == 1) {
+            refuse_name(info->scripts[i], stem, NULL, text, capacity);
+        }
+        result = loaded == 0;
+        Py_XDECREF(stem);
+        Py_XDECREF(directory);
+    }
+    return result;
+}
+
+/* What is done once, before the first script. */
+static bool
+prepare(const struct opb_node_info *info)
+{
+    PyObject *path = get_path(); /* borrowed */
+    PyObject *directory = NULL;
+    PyObject *stem = NULL;
     bool is_ready;
-    bool ours = true;
+
+    is_ready = path != NULL && split_path(info->scripts[0], &directory, &stem) &&
+               append_module_directory(path) == 0 && put_first(directory, 0) &&
+               opb_prelude_run(info) == OPB_OK && opb_signals_settle() == OPB_OK;
+    if (is_ready) {
+        opb_signals_unblock(); /* what the script starts inherits the mask */
+    }
+    Py_XDECREF(stem);
+    Py_XDECREF(directory);
+    return is_ready;
+}
+
+bool
+opb_script_import(const struct opb_node_info *info, enum opb_fault *fault, char *text,
+                  size_t capacity)
+{
+    bool is_done;
 
     text[0] = '\0';
     *fault = OPB_FAULT_RAISED;
     warn_without_executable();
     opb_stacks_begin();
-    is_ready = split_path(info->script, &directory, &stem) && prepare_path(directory) &&
-               opb_prelude_run(info) == OPB_OK && opb_signals_settle() == OPB_OK;
-    if (is_ready) {
-        opb_signals_unblock(); /* what the script starts inherits the mask */
+    is_done = prepare(info) && are_new(info, text, capacity);
+    for (uint32_t i = 0; i < info->script_count && is_done; i++) {
+        (void)opb_owner_set(i);
+        is_done = import(info->scripts[i], i, text, capacity);
+        opb_host_check_child();
     }
-    if (is_ready && check_name(info->script, stem, &ours, text, capacity) && ours) {
-        module = PyImport_Import(stem);
-    }
-    opb_host_check_child();
-    if (module == NULL && !ours) {
+    if (text[0] != '\0') {
         *fault = OPB_FAULT_RUNTIME;
+        is_done = false;
     }
-    else if (module == NULL || opb_signals_settle() != OPB_OK) {
+    else if (!is_done || opb_signals_settle() != OPB_OK) {
         opb_report_exception(
             "Error during the installation of the Python script, traceback:\n", text,
             capacity);
-        Py_CLEAR(module);
+        is_done = false;
     }
-    Py_XDECREF(stem);
-    Py_XDECREF(directory);
-    if (module == NULL) {
-        return false;
+    (void)opb_owner_set(OPB_NO_SCRIPT);
+    if (is_done) {
+        own_threading();
     }
-    own_threading();
-    Py_DECREF(module); /* sys.modules has it */
-    return true;
+    return is_done;
 }

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char headline_end[] = ", traceback:\n";
+
 /* New reference; clears the exception that is set. */
 static PyObject *
 take_exception(void)
@@ -103,6 +105,27 @@ append_frames(PyObject *parts, PyObject *exception)
     return failed;
 }
 
+/* New reference. Of several scripts the one that is at work is named: "Error in the REST
+ * callback (/a/script.py), traceback:". */
+static PyObject *
+make_headline(const char *headline)
+{
+    const char *script = opb_owner_path();
+    const char *at = script != NULL ? strstr(headline, headline_end) : NULL;
+    PyObject *begin;
+    PyObject *result = NULL;
+
+    if (at == NULL) {
+        return PyUnicode_FromString(headline);
+    }
+    begin = PyUnicode_FromStringAndSize(headline, at - headline);
+    if (begin != NULL) {
+        result = PyUnicode_FromFormat("%U (%s)%s", begin, script, at);
+    }
+    Py_XDECREF(begin);
+    return result;
+}
+
 /* New reference to UTF-8 bytes without NUL, or NULL with an exception. */
 static PyObject *
 describe(const char *headline, PyObject *exception)
@@ -115,7 +138,7 @@ describe(const char *headline, PyObject *exception)
     if (parts == NULL || empty == NULL) {
         goto release;
     }
-    if (append(parts, PyUnicode_FromString(headline)) != 0 ||
+    if (append(parts, make_headline(headline)) != 0 ||
         append(parts, text_of((PyObject *)Py_TYPE(exception))) != 0 ||
         append(parts, PyUnicode_FromString("\n")) != 0 ||
         append(parts, text_of(exception)) != 0 ||
@@ -200,14 +223,22 @@ void
 opb_report_exception(const char *headline, char *text, size_t capacity)
 {
     PyObject *bytes = take_description(headline);
+    const char *script = opb_owner_path();
+    const char *end;
 
     text[0] = '\0';
     if (bytes == NULL) {
         opb_log_to_node("LogError", headline);
         return;
     }
-    (void)snprintf(text, capacity, "%s",
-                   PyBytes_AS_STRING(bytes) + strlen(headline)); /* cut if longer */
+    end = script != NULL ? strstr(PyBytes_AS_STRING(bytes), headline_end) : NULL;
+    /* texts that do not fit are cut */
+    if (end != NULL) {
+        (void)snprintf(text, capacity, "%s: %s", script, end + strlen(headline_end));
+    }
+    else {
+        (void)snprintf(text, capacity, "%s", PyBytes_AS_STRING(bytes) + strlen(headline));
+    }
     opb_log_to_node("LogError", PyBytes_AS_STRING(bytes));
     Py_DECREF(bytes);
 }

@@ -26,7 +26,8 @@ struct opb_node_info {
     char *node; /* node name */
     char *node_socket;
     char *orthanc_path;
-    char *script; /* absolute path */
+    char **scripts; /* absolute paths, in order */
+    uint32_t script_count;
     uint32_t host;
     uint32_t worker_index, workers_count;
     uint32_t slow_call_ms; /* 0: none is slow */

@@ -68,7 +68,10 @@ state_new(void)
     state->node_version = find_node_version();
     state->classes = PyMem_Calloc((size_t)opb_py_class_count + 1, sizeof(*state->classes));
     state->plans = PyMem_Calloc((size_t)opb_py_function_count + 1, sizeof(*state->plans));
-    if (state->classes == NULL || state->plans == NULL) {
+    state->script_count = opb_script_count();
+    state->scripts = PyMem_Calloc(state->script_count, sizeof(*state->scripts));
+    if (state->classes == NULL || state->plans == NULL || state->scripts == NULL) {
+        PyMem_Free(state->scripts);
         PyMem_Free(state->classes);
         PyMem_Free(state->plans);
         PyMem_Free(state);
@@ -224,33 +227,44 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->classes[i]);
     }
     for (uint32_t i = 0; i < state->route_count; i++) {
-        Py_VISIT(state->routes[i]);
+        Py_VISIT(state->routes[i].callback);
     }
-    for (uint32_t i = 0; i < OPB_MAX_KINDS; i++) {
-        for (uint32_t j = 0; j < OPB_MAX_CALLABLES; j++) {
-            Py_VISIT(state->kinds[i][j]);
+    for (uint32_t script = 0; script < state->script_count; script++) {
+        for (uint32_t i = 0; i < OPB_MAX_KINDS; i++) {
+            for (uint32_t j = 0; j < OPB_MAX_CALLABLES; j++) {
+                Py_VISIT(state->scripts[script].callables[i][j]);
+            }
         }
     }
     return 0;
 }
 
 static void
+clear_kinds(struct opb_py_kinds *kinds)
+{
+    for (uint32_t i = 0; i < OPB_MAX_KINDS; i++) {
+        for (uint32_t j = 0; j < OPB_MAX_CALLABLES; j++) {
+            Py_CLEAR(kinds->callables[i][j]);
+        }
+    }
+}
+
+static void
 clear_registrations(struct opb_module_state *state)
 {
     uint32_t count = state->route_count;
-    PyObject **routes = state->routes;
+    struct opb_py_route *routes = state->routes;
 
     state->routes = NULL; /* first: destroying a callable may run Python code */
     state->route_count = 0;
     state->route_capacity = 0;
     for (uint32_t i = 0; i < count; i++) {
-        Py_CLEAR(routes[i]);
+        Py_CLEAR(routes[i].callback);
+        Py_CLEAR(routes[i].pattern);
     }
     PyMem_Free(routes);
-    for (uint32_t i = 0; i < OPB_MAX_KINDS; i++) {
-        for (uint32_t j = 0; j < OPB_MAX_CALLABLES; j++) {
-            Py_CLEAR(state->kinds[i][j]);
-        }
+    for (uint32_t i = 0; i < state->script_count; i++) {
+        clear_kinds(&state->scripts[i]);
     }
 }
 
@@ -296,6 +310,7 @@ module_free(void *module)
     (void)module_clear((PyObject *)module); /* always 0 */
     if (state != NULL) {
         memory->state = NULL;
+        PyMem_Free(state->scripts);
         PyMem_Free(state->classes);
         PyMem_Free(state->plans);
         PyMem_Free(state);

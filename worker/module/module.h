@@ -25,10 +25,23 @@ PyObject *opb_object_new(const char *class_name, uint64_t handle, bool owned);
 void opb_object_invalidate(PyObject *object);
 
 /* Borrowed reference to what the script registered for a call ("Rest" with the route's
- * index, others 0), or NULL without an exception. */
+ * index, others 0), or NULL without an exception. Of several scripts the first that has. */
 PyObject *opb_registered(const char *call_name, uint32_t index);
+/* The same; *script is the one that has. */
+PyObject *opb_registered_by(const char *call_name, uint32_t index, uint32_t *script);
+/* The same of one script, for a call that more than one may register. */
+PyObject *opb_registered_of(uint32_t script, const char *call_name);
 /* Forgets every registration (Finalize). */
 void opb_registrations_clear(void);
+
+/* owner.c. Scripts are numbered in their order. */
+#define OPB_NO_SCRIPT UINT32_MAX
+uint32_t opb_script_count(void);
+/* The script that is at work on the calling thread from now on; gives the one before. */
+uint32_t opb_owner_set(uint32_t script);
+/* Lends its path, if there are several scripts, else gives NULL: to be named in messages.
+ */
+const char *opb_owner_path(void);
 
 /* Sets the Python exception for a fault in a response: OrthancException(code, text),
  * ValueError, TypeError, RuntimeError. */

@@ -38,7 +38,10 @@ opb_node_info_free(struct opb_node_info *info)
     free(info->node);
     free(info->node_socket);
     free(info->orthanc_path);
-    free(info->script);
+    for (uint32_t i = 0; i < info->script_count; i++) {
+        free(info->scripts[i]);
+    }
+    free(info->scripts);
     explicit_bzero(info->secret, sizeof(info->secret));
     free(info);
 }
@@ -131,9 +134,30 @@ read_calls(struct opb_reader *reader, struct opb_node_info *info)
 }
 
 static void
-read_script(struct opb_reader *reader, struct opb_node_info *info)
+read_scripts(struct opb_reader *reader, struct opb_node_info *info)
 {
-    read_text(reader, &info->script);
+    struct opb_reader items;
+    uint32_t count = opb_read_array(reader, &items);
+    size_t bytes = 0;
+
+    if (reader->status != OPB_OK || info->scripts != NULL || count == 0 ||
+        count > OPB_MAX_SCRIPTS) {
+        reader->status = OPB_BAD_FRAME;
+        return;
+    }
+    info->scripts = calloc(count, sizeof(*info->scripts));
+    if (info->scripts == NULL) {
+        reader->status = OPB_NO_MEMORY;
+        return;
+    }
+    for (uint32_t i = 0; i < count && items.status == OPB_OK; i++) {
+        read_text(&items, &info->scripts[i]);
+        if (items.status == OPB_OK) {
+            info->script_count++;
+            bytes += strlen(info->scripts[i]) + 1;
+        }
+    }
+    reader->status = bytes > OPB_MAX_SCRIPT_BYTES ? OPB_BAD_FRAME : items.status;
 }
 
 static void
@@ -225,6 +249,15 @@ pack_calls(struct opb_message *message, const struct opb_node_info *info)
 }
 
 static void
+pack_scripts(struct opb_message *message, const struct opb_node_info *info)
+{
+    opb_pack_array(message, info->script_count);
+    for (uint32_t i = 0; i < info->script_count; i++) {
+        opb_pack_cstr(message, info->scripts[i]);
+    }
+}
+
+static void
 pack_secret(struct opb_message *message, const struct opb_node_info *info)
 {
     opb_pack_bytes(message, info->secret, sizeof(info->secret));
@@ -237,7 +270,6 @@ pack_secret(struct opb_message *message, const struct opb_node_info *info)
     }
 
 PACK(version, opb_pack_cstr, version_text)
-PACK(script, opb_pack_cstr, script)
 PACK(verbose, opb_pack_bool, verbose)
 PACK(memory_usage, opb_pack_bool, memory_usage)
 PACK(node_socket, opb_pack_cstr, node_socket)
@@ -252,7 +284,7 @@ static const struct key keys[] = {
     {"version", read_version, pack_version},
     {"functions", read_functions, pack_functions},
     {"calls", read_calls, pack_calls},
-    {"script", read_script, pack_script},
+    {"scripts", read_scripts, pack_scripts},
     {"verbose", read_verbose, pack_verbose},
     {"memory_usage", read_memory_usage, pack_memory_usage},
     {"node_socket", read_node_socket, pack_node_socket},
@@ -311,10 +343,12 @@ read_map(struct opb_reader *params, struct opb_node_info *info, char *text, size
             return OPB_BAD_FRAME;
         }
     }
-    if (info->script[0] != '/') {
-        (void)snprintf(text, capacity, "the path of the script is not absolute: %.200s",
-                       info->script);
-        return OPB_BAD_FRAME;
+    for (uint32_t i = 0; i < info->script_count; i++) {
+        if (info->scripts[i][0] != '/') {
+            (void)snprintf(text, capacity, "the path of the script is not absolute: %.200s",
+                           info->scripts[i]);
+            return OPB_BAD_FRAME;
+        }
     }
     return OPB_OK;
 }

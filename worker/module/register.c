@@ -2,8 +2,10 @@
 /* worker/module/register.c - what the script wants to be called for
  *
  * Here:      the Register* functions, their refusals in the words of the contract
- *            (section 3.1), and the callables until the script is over.
- * Elsewhere: telling Orthanc (plugin/routes.c), calling them (worker/host).
+ *            (section 3.1), what several scripts may have beside each other, and the
+ *            callables until the script is over.
+ * Elsewhere: telling Orthanc (plugin/routes.c), calling them (worker/host), which script
+ *            registers (owner.c).
  * Called by: the script; the host asks for callables. With the GIL.
  *
  * The callables are stored before the node is told: a call may come at once.
@@ -195,12 +197,85 @@ ignore_in_child(struct opb_module_state *state, const char *function)
     Py_RETURN_NONE;
 }
 
+/* What every script may have: all of them are called. */
+static bool
+is_shared(enum kind kind)
+{
+    return kind == KIND_CHANGE || kind == KIND_STORED_INSTANCE || kind == KIND_HTTP_FILTER;
+}
+
+/* Kinds that have one place in Orthanc between them. */
+static enum kind
+family_of(enum kind kind)
+{
+    switch (kind) {
+    case KIND_FIND2:
+        return KIND_FIND;
+    case KIND_MOVE2:
+    case KIND_MOVE3:
+        return KIND_MOVE;
+    case KIND_WORKLIST2:
+        return KIND_WORKLIST;
+    case KIND_STORAGE3:
+        return KIND_STORAGE;
+    case KIND_COMMITMENT2:
+        return KIND_COMMITMENT;
+    default:
+        return kind;
+    }
+}
+
+static bool
+has_kind(const struct opb_module_state *state, uint32_t script, enum kind kind)
+{
+    return state->scripts[script].callables[kind][0] != NULL;
+}
+
+/* Another script that has what only one can have, or OPB_NO_SCRIPT. */
+static uint32_t
+find_other(const struct opb_module_state *state, uint32_t script, enum kind kind)
+{
+    for (uint32_t other = 0; other < state->script_count; other++) {
+        for (enum kind each = 0; other != script && each < KIND_COUNT; each++) {
+            if (family_of(each) == family_of(kind) && has_kind(state, other, each)) {
+                return other;
+            }
+        }
+    }
+    return OPB_NO_SCRIPT;
+}
+
+/* -1 with an exception. */
+static int
+refuse_second(const struct opb_module_state *state, uint32_t script, enum kind kind)
+{
+    const struct registration *item = &kinds[kind];
+    uint32_t other;
+
+    if (has_kind(state, script, kind) ||
+        (item->excludes >= 0 && has_kind(state, script, (enum kind)item->excludes))) {
+        PyErr_SetString(PyExc_RuntimeError, item->twice);
+        return -1;
+    }
+    other = is_shared(kind) ? OPB_NO_SCRIPT : find_other(state, script, kind);
+    if (other != OPB_NO_SCRIPT) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%s: the script %s has done so already, and the script %s cannot as "
+                     "well",
+                     item->twice, opb_script_path(other), opb_script_path(script));
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *
 register_kind(enum kind kind, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     const struct registration *item = &kinds[kind];
     struct opb_module_state *state = opb_module_state();
     struct opb_link *link = opb_link_current();
+    PyObject **callables;
+    uint32_t script;
 
     if (opb_sdk_refuse_keywords(item->function, names) < 0) {
         return NULL;
@@ -215,33 +290,59 @@ register_kind(enum kind kind, PyObject *const *args, Py_ssize_t count, PyObject 
     if (refuse_unserved(link, item->function, item->call) < 0) {
         return NULL;
     }
-    if (state->kinds[kind][0] != NULL ||
-        (item->excludes >= 0 && state->kinds[item->excludes][0] != NULL)) {
-        PyErr_SetString(PyExc_RuntimeError, item->twice);
+    script = opb_owner_of_caller();
+    if (refuse_second(state, script, kind) < 0) {
         return NULL;
     }
+    callables = state->scripts[script].callables[kind];
     for (uint32_t i = 0; i < item->callable_count; i++) {
-        state->kinds[kind][i] = Py_NewRef(args[i]);
+        callables[i] = Py_NewRef(args[i]);
     }
     if (tell_node(link, item->call, NULL, 0) < 0) {
         PyObject *exception = opb_exception_take();
 
-        forget(state->kinds[kind], item->callable_count); /* may run Python code */
+        forget(callables, item->callable_count); /* may run Python code */
         opb_exception_restore(&exception);
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
+/* The same route of two scripts: one of them would never be called. -1 with an exception.
+ */
+static int
+refuse_taken(const struct opb_module_state *state, uint32_t script, PyObject *pattern)
+{
+    for (uint32_t i = 0; i < state->route_count; i++) {
+        const struct opb_py_route *route = &state->routes[i];
+
+        if (route->callback != NULL && route->script != script &&
+            PyUnicode_Compare(route->pattern, pattern) == 0) {
+            PyErr_Format(PyExc_RuntimeError,
+                         "The REST route %U is that of the script %s, and the script %s "
+                         "cannot register it as well",
+                         pattern, opb_script_path(route->script), opb_script_path(script));
+            return -1;
+        }
+    }
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
 /* Gives the route a number. -1 with an exception. */
 static int
-add_route(struct opb_module_state *state, PyObject *callback, uint32_t *index)
+add_route(struct opb_module_state *state, PyObject *pattern, PyObject *callback,
+          uint32_t *index)
 {
     uint32_t capacity = state->route_capacity == 0 ? 16 : 2 * state->route_capacity;
-    PyObject **routes;
+    uint32_t script = opb_owner_of_caller();
+    struct opb_py_route *routes;
+
+    if (refuse_taken(state, script, pattern) < 0) {
+        return -1;
+    }
 
     if (state->route_count == state->route_capacity) {
-        routes = PyMem_Realloc(state->routes, capacity * sizeof(PyObject *));
+        routes = PyMem_Realloc(state->routes, capacity * sizeof(*routes));
         if (routes == NULL) {
             (void)PyErr_NoMemory();
             return -1;
@@ -250,7 +351,8 @@ add_route(struct opb_module_state *state, PyObject *callback, uint32_t *index)
         state->route_capacity = capacity;
     }
     *index = state->route_count++;
-    state->routes[*index] = Py_NewRef(callback);
+    state->routes[*index] = (struct opb_py_route){
+        .callback = Py_NewRef(callback), .pattern = Py_NewRef(pattern), .script = script};
     return 0;
 }
 
@@ -262,8 +364,9 @@ drop_route(struct opb_module_state *state, uint32_t index)
     PyObject *callback = NULL;
 
     if (index < state->route_count) { /* not cleared meanwhile */
-        callback = state->routes[index];
-        state->routes[index] = NULL;
+        callback = state->routes[index].callback;
+        state->routes[index].callback = NULL;
+        Py_CLEAR(state->routes[index].pattern); /* a str: runs nothing */
         if (index + 1 == state->route_count) {
             state->route_count--;
         }
@@ -302,7 +405,7 @@ OPB_CUSTOM_FUNCTION(RegisterRestCallback)
         return ignore_in_child(state, "RegisterRestCallback");
     }
     if (refuse_unserved(link, "RegisterRestCallback", "Rest") < 0 ||
-        add_route(state, args[1], &index) < 0) {
+        add_route(state, args[0], args[1], &index) < 0) {
         return NULL;
     }
     if (tell_node(link, "Rest", pattern, index) < 0) {
@@ -337,19 +440,52 @@ DEFINE_REGISTER(RegisterStorageCommitmentScpCallback, KIND_COMMITMENT)
 DEFINE_REGISTER(RegisterStorageCommitmentScpCallback2, KIND_COMMITMENT2)
 
 PyObject *
-opb_registered(const char *call_name, uint32_t index)
+opb_registered_by(const char *call_name, uint32_t index, uint32_t *script)
 {
     const struct opb_module_state *state = opb_module_state();
 
+    *script = 0;
     if (state == NULL) {
         return NULL;
     }
     if (strcmp(call_name, "Rest") == 0) {
-        return index < state->route_count ? state->routes[index] : NULL;
+        if (index >= state->route_count) {
+            return NULL;
+        }
+        *script = state->routes[index].script;
+        return state->routes[index].callback;
     }
-    for (uint32_t i = 0; i < KIND_COUNT; i++) {
-        if (strcmp(call_name, kinds[i].call) == 0) {
-            return index < kinds[i].callable_count ? state->kinds[i][index] : NULL;
+    for (enum kind kind = 0; kind < KIND_COUNT; kind++) {
+        if (strcmp(call_name, kinds[kind].call) != 0 ||
+            index >= kinds[kind].callable_count) {
+            continue;
+        }
+        while (*script < state->script_count && !has_kind(state, *script, kind)) {
+            (*script)++;
+        }
+        return *script < state->script_count
+                   ? state->scripts[*script].callables[kind][index]
+                   : NULL;
+    }
+    return NULL;
+}
+
+PyObject *
+opb_registered(const char *call_name, uint32_t index)
+{
+    uint32_t script;
+
+    return opb_registered_by(call_name, index, &script);
+}
+
+PyObject *
+opb_registered_of(uint32_t script, const char *call_name)
+{
+    const struct opb_module_state *state = opb_module_state();
+
+    for (enum kind kind = 0; state != NULL && kind < KIND_COUNT; kind++) {
+        if (script < state->script_count && strcmp(call_name, kinds[kind].call) == 0) {
+            return state->scripts[script].callables[kind][0];
         }
     }
     return NULL;

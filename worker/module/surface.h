@@ -41,17 +41,26 @@ struct opb_plan {
 #define OPB_MAX_KINDS     20u
 #define OPB_MAX_CALLABLES 4u
 
+struct opb_py_route {
+    PyObject *callback; /* owned; may be NULL */
+    PyObject *pattern;  /* owned, a str; may be NULL */
+    uint32_t script;
+};
+
 struct opb_module_state {
     PyInterpreterState *interpreter;
     uint32_t node_version; /* decides which names exist */
     PyObject *exception;   /* owned: OrthancException */
     PyTypeObject *
         *classes; /* owned, by index in opb_py_classes; NULL: not in this version */
-    struct opb_plan *plans; /* by index in opb_py_functions */
-    PyObject **routes;      /* owned callables, by the host's route number; may be NULL */
+    struct opb_plan *plans;      /* by index in opb_py_functions */
+    struct opb_py_route *routes; /* by the host's route number */
     uint32_t route_count;
     uint32_t route_capacity;
-    PyObject *kinds[OPB_MAX_KINDS][OPB_MAX_CALLABLES]; /* owned callables */
+    struct opb_py_kinds {
+        PyObject *callables[OPB_MAX_KINDS][OPB_MAX_CALLABLES]; /* owned, or NULL */
+    } * scripts;                                               /* one for each script */
+    uint32_t script_count;
     bool has_warned; /* that a child process registers in vain */
 };
 
@@ -132,6 +141,10 @@ int opb_sdk_refuse_keywords(const char *name, PyObject *names);
 struct opb_link *opb_sdk_link(void);
 /* The result is not what its signature says. */
 void opb_sdk_raise_malformed(const struct opb_py_function *function);
+
+/* owner.c. The script that the calling Python code belongs to. */
+uint32_t opb_owner_of_caller(void);
+const char *opb_script_path(uint32_t script); /* lent */
 
 /* errors.c. Raises type(text); an exception that is set becomes its cause. */
 void opb_raise_from_current(PyObject *type, const char *text);

@@ -36,7 +36,7 @@ on_closed(uv_handle_t *handle)
     if (--connection->open_handles == 0) {
         free(connection->in);
         free(connection->out);
-        free(connection->script);
+        opb_scripts_free(connection->scripts);
         free(connection);
     }
 }

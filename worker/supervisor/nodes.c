@@ -32,8 +32,9 @@ static void
 node_release(struct opb_node *node)
 {
     if (--node->open_handles == 0) {
-        free(node->script);
         free(node->environment);
+        opb_scripts_free(node->scripts);
+        opb_scripts_free(node->next_scripts);
         free(node);
     }
 }
@@ -400,7 +401,6 @@ may_attach(const struct opb_connection *connection, const char *name, const uint
 {
     const struct opb_pool *pool = connection->pool;
     const char *why = NULL;
-    char file[PATH_MAX];
 
     if (connection->node != NULL) {
         why = "this connection has attached its node already";
@@ -424,8 +424,7 @@ may_attach(const struct opb_connection *connection, const char *name, const uint
     }
     return may_have_name(connection, name, message, capacity) &&
            (!opb_scripts_are_bound(pool) ||
-            opb_scripts_resolve(pool, connection->script, file, message, capacity) ==
-                OPB_OK);
+            opb_scripts_check(pool, connection->scripts, message, capacity) == OPB_OK);
 }
 
 /* What the node is, before it attaches. */
@@ -433,19 +432,20 @@ static enum opb_status
 serve_describe(struct opb_connection *connection, struct opb_frame *frame)
 {
     struct opb_reader reader;
-    const char *script;
+    struct opb_script_list *scripts;
     bool has_fixed_name;
 
     opb_frame_params(frame, &reader);
-    script = opb_read_cstr(&reader, false);
+    scripts = opb_scripts_read(&reader);
     has_fixed_name = opb_read_bool(&reader);
-    if (opb_reader_finish(&reader) != OPB_OK) {
-        return OPB_BAD_FRAME;
+    if (scripts == NULL || opb_reader_finish(&reader) != OPB_OK) {
+        opb_scripts_free(scripts);
+        return reader.status == OPB_NO_MEMORY ? OPB_NO_MEMORY : OPB_BAD_FRAME;
     }
-    free(connection->script);
-    connection->script = strdup(script);
+    opb_scripts_free(connection->scripts);
+    connection->scripts = scripts;
     connection->has_fixed_name = has_fixed_name;
-    return connection->script != NULL ? OPB_OK : OPB_NO_MEMORY;
+    return OPB_OK;
 }
 
 /* Modules, and what an environment runs by itself, come before the host is bound to a
@@ -474,6 +474,22 @@ may_preload(const struct opb_pool *pool, const struct opb_preload *preload, char
         "\"Scripts\" in the worker's configuration allows some scripts only, and "
         "no other modules before them: leave \"Python.Preload\" out"); /* fits */
     return false;
+}
+
+static void
+log_attached(const struct opb_connection *connection)
+{
+    const struct opb_node *node = connection->node;
+    const struct opb_script_list *scripts = node->scripts;
+    char more[32] = "";
+
+    if (scripts != NULL && scripts->count > 1) {
+        (void)snprintf(more, sizeof(more), " and %u more", scripts->count - 1); /* fits */
+    }
+    opb_pool_say(node->pool, node, OPB_LOG_INFO,
+                 "attached by process %d of user %u, with the script %s%s",
+                 (int)connection->peer.pid, (unsigned)connection->peer.uid,
+                 scripts != NULL ? scripts->paths[0] : "that it has not told", more);
 }
 
 static enum opb_status
@@ -521,10 +537,10 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
                      "the worker is out of memory");
         return OPB_OK;
     }
-    node->script = connection->script;
-    connection->script = NULL;
     node->environment = preload.environment;
     preload.environment = NULL;
+    node->scripts = connection->scripts;
+    connection->scripts = NULL;
     opb_zygote_new(node, &preload);
     node->connection = connection;
     opb_connection_settle(connection, node);
@@ -534,10 +550,7 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     opb_pack_uint(pool->message, node->slot_count);
     opb_connection_send(connection);
     if (!pool->is_managed) {
-        opb_pool_say(pool, node, OPB_LOG_INFO,
-                     "attached by process %d of user %u, with the script %s",
-                     (int)connection->peer.pid, (unsigned)connection->peer.uid,
-                     node->script != NULL ? node->script : "that it has not told");
+        log_attached(connection);
     }
     for (uint32_t i = 0; i < node->slot_count; i++) {
         opb_host_start(&node->slots[i]);
@@ -621,15 +634,24 @@ serve_limit_restarts(struct opb_connection *connection, struct opb_frame *frame)
 static enum opb_status
 serve_start_next(const struct opb_connection *connection, struct opb_frame *frame)
 {
+    struct opb_node *node = connection->node;
+    struct opb_script_list *scripts;
     struct opb_reader reader;
 
     opb_frame_params(frame, &reader);
-    if (opb_reader_finish(&reader) != OPB_OK) {
-        return OPB_BAD_FRAME;
+    scripts = opb_scripts_read(&reader);
+    if (scripts == NULL || opb_reader_finish(&reader) != OPB_OK) {
+        opb_scripts_free(scripts);
+        return reader.status == OPB_NO_MEMORY ? OPB_NO_MEMORY : OPB_BAD_FRAME;
     }
-    for (uint32_t i = 0; connection->node != NULL && i < connection->node->slot_count;
-         i++) {
-        opb_host_start_next(&connection->node->slots[i]);
+    if (node == NULL) {
+        opb_scripts_free(scripts);
+        return OPB_OK;
+    }
+    opb_scripts_free(node->next_scripts);
+    node->next_scripts = scripts;
+    for (uint32_t i = 0; i < node->slot_count; i++) {
+        opb_host_start_next(&node->slots[i]);
     }
     return OPB_OK;
 }
@@ -654,6 +676,11 @@ serve_switch(const struct opb_connection *connection, struct opb_frame *frame)
     }
     if (node == NULL || node->state != OPB_NODE_ATTACHED) {
         return OPB_OK; /* all of its hosts end */
+    }
+    if (node->next_scripts != NULL) {
+        opb_scripts_free(node->scripts);
+        node->scripts = node->next_scripts;
+        node->next_scripts = NULL;
     }
     opb_message_begin_notify(node->pool->message, OPB_CONTROL_SWITCHED, 1);
     opb_pack_uint(node->pool->message, ids[0]);

@@ -92,8 +92,8 @@ struct opb_connection {
     int fd;
     uint32_t open_handles;
     enum opb_connection_stage stage;
-    bool is_pending; /* counts in pool->pending_count */
-    char *script;    /* as the node has told before it attaches, or NULL */
+    bool is_pending;                 /* counts in pool->pending_count */
+    struct opb_script_list *scripts; /* as the node has told before it attaches, or NULL */
     bool has_fixed_name;
     bool is_stranger; /* counts in pool->stranger_count: its user may not use us */
     uint8_t *in;      /* the frame that is arriving; never a byte of the next */
@@ -121,6 +121,12 @@ struct opb_host {
     char reason[OPB_REASON_BYTES]; /* why we killed it; "" if we did not */
     int stacks_fd;                 /* where it writes its Python stacks; -1: not asked */
     uint64_t stacks_until_ms;
+};
+
+/* What the hosts of a node run. */
+struct opb_script_list {
+    uint32_t count;
+    char *paths[]; /* absolute, as the node has told */
 };
 
 /* What a node wants its zygote to be. */
@@ -162,9 +168,10 @@ struct opb_node {
     enum opb_node_state state;
     char name[OPB_NODE_NAME_BYTES + 1];
     uint8_t secret[OPB_SECRET_BYTES];
-    char *script;          /* as the node has told, or NULL */
-    char *environment;     /* virtual environment of its hosts, or NULL */
-    uint32_t max_restarts; /* of hosts within the window; 0: any number */
+    char *environment;                    /* virtual environment of its hosts, or NULL */
+    struct opb_script_list *scripts;      /* as the node has told, or NULL */
+    struct opb_script_list *next_scripts; /* of the hosts beside those that run, or NULL */
+    uint32_t max_restarts;                /* of hosts within the window; 0: any number */
     uint64_t restart_window_ms;
     bool is_answer_due; /* DETACH waits for its response */
     uint32_t detach_msgid;
@@ -229,16 +236,21 @@ void opb_pool_say(const struct opb_pool *pool, const struct opb_node *node,
 /* The same without a pool. */
 void opb_say(enum opb_log_level level, const char *who, const char *text);
 
-/* scripts.c. True if hosts may run some scripts only. */
+/* scripts.c. Reads an array of paths, which are absolute, and neither too many nor too
+ * long; NULL: the reader has failed. Gives them; NULL to free is fine. */
+struct opb_script_list *opb_scripts_read(struct opb_reader *reader);
+void opb_scripts_free(struct opb_script_list *scripts);
+/* Whether "Scripts" allows what is behind the path. */
 bool opb_scripts_allow(const struct opb_pool_config *config, const char *path);
+/* True if hosts may run some scripts only. */
 bool opb_scripts_are_bound(const struct opb_pool *pool);
 /* On OPB_REFUSED message says which of "Scripts" cannot be read. */
 OPB_MUST_CHECK enum opb_status opb_scripts_look(const struct opb_pool_config *config,
                                                 char *message, size_t capacity);
-/* The file behind a path, if it may be run; else message says why not. */
-OPB_MUST_CHECK enum opb_status opb_scripts_resolve(const struct opb_pool *pool,
-                                                   const char *script, char out[PATH_MAX],
-                                                   char *message, size_t capacity);
+/* Whether they may all be run; else message says which one may not, and why. */
+OPB_MUST_CHECK enum opb_status opb_scripts_check(const struct opb_pool *pool,
+                                                 const struct opb_script_list *scripts,
+                                                 char *message, size_t capacity);
 /* Tells a host that has just been started, and has no lane yet, what it may run. */
 void opb_scripts_bind(struct opb_host *host);
 

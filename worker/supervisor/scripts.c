@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* worker/supervisor/scripts.c - which scripts hosts may run: "Scripts"
  *
- * Here:      looking at the path that a node has told, with all links resolved; telling
- * each new host the one file that it may load. Elsewhere: the host, which loads nothing
- * else (worker/host/binding.c).
+ * Here:      looking at the paths that a node has told, with all links resolved; telling
+ * each new host the files that it may load. Elsewhere: the host, which loads nothing else
+ * (worker/host/binding.c).
  *
  * A path is resolved anew for each host: a link that has been pointed to the next release
  * since is followed if that is allowed as well. The host gets the file itself, so that a
@@ -11,6 +11,7 @@
  */
 #include "worker/supervisor/pool.h"
 
+#include "protocol/limits.h"
 #include "protocol/sockets.h"
 #include "protocol/words.h"
 
@@ -51,6 +52,54 @@ is_allowed(const struct opb_pool_config *config, const char *file)
     return is_found;
 }
 
+void
+opb_scripts_free(struct opb_script_list *scripts)
+{
+    for (uint32_t i = 0; scripts != NULL && i < scripts->count; i++) {
+        free(scripts->paths[i]);
+    }
+    free(scripts);
+}
+
+struct opb_script_list *
+opb_scripts_read(struct opb_reader *reader)
+{
+    struct opb_script_list *scripts;
+    struct opb_reader items;
+    size_t bytes = 0;
+    uint32_t count = opb_read_array(reader, &items);
+
+    if (reader->status != OPB_OK || count == 0 || count > OPB_MAX_SCRIPTS) {
+        reader->status = OPB_BAD_FRAME;
+        return NULL;
+    }
+    scripts = calloc(1, sizeof(*scripts) + count * sizeof(scripts->paths[0]));
+    if (scripts == NULL) {
+        reader->status = OPB_NO_MEMORY;
+        return NULL;
+    }
+    for (uint32_t i = 0; i < count && reader->status == OPB_OK; i++) {
+        const char *path = opb_read_cstr(&items, false);
+
+        bytes += strlen(path) + 1;
+        if (items.status != OPB_OK || path[0] != '/' || strlen(path) >= PATH_MAX ||
+            bytes > OPB_MAX_SCRIPT_BYTES) {
+            reader->status = OPB_BAD_FRAME;
+        }
+        else if ((scripts->paths[i] = strdup(path)) == NULL) {
+            reader->status = OPB_NO_MEMORY;
+        }
+        else {
+            scripts->count++;
+        }
+    }
+    if (reader->status != OPB_OK) {
+        opb_scripts_free(scripts);
+        return NULL;
+    }
+    return scripts;
+}
+
 bool
 opb_scripts_allow(const struct opb_pool_config *config, const char *path)
 {
@@ -84,20 +133,13 @@ opb_scripts_look(const struct opb_pool_config *config, char *message, size_t cap
     return OPB_OK;
 }
 
-enum opb_status
-opb_scripts_resolve(const struct opb_pool *pool, const char *script, char out[PATH_MAX],
-                    char *message, size_t capacity)
+/* The file behind a path, if it may be run; else message says why not. */
+static enum opb_status
+resolve(const struct opb_pool *pool, const char *script, char out[PATH_MAX], char *message,
+        size_t capacity)
 {
     out[0] = '\0';
     /* messages that do not fit are cut */
-    if (script == NULL || script[0] != '/') {
-        (void)snprintf(
-            message, capacity,
-            "\"Scripts\" in the worker's configuration allows some scripts only, "
-            "and this server has not told which one it has: install plugin and "
-            "worker from the same release");
-        return OPB_REFUSED;
-    }
     if (realpath(script, out) == NULL) {
         (void)snprintf(
             message, capacity,
@@ -119,31 +161,66 @@ opb_scripts_resolve(const struct opb_pool *pool, const char *script, char out[PA
     return OPB_OK;
 }
 
+enum opb_status
+opb_scripts_check(const struct opb_pool *pool, const struct opb_script_list *scripts,
+                  char *message, size_t capacity)
+{
+    enum opb_status status = OPB_OK;
+    char file[PATH_MAX];
+
+    if (scripts == NULL) {
+        (void)snprintf(
+            message, capacity,
+            "\"Scripts\" in the worker's configuration allows some scripts only, "
+            "and this server has not told which one it has: install plugin and "
+            "worker from the same release");
+        return OPB_REFUSED;
+    }
+    for (uint32_t i = 0; i < scripts->count && status == OPB_OK; i++) {
+        status = resolve(pool, scripts->paths[i], file, message, capacity);
+    }
+    return status;
+}
+
 /* One message: the byte, the path, a NUL, and why there is no path. */
+static enum opb_status
+tell(struct opb_host *host, const char *file, const char *reason)
+{
+    char message[1 + PATH_MAX + MAX_REASON_BYTES];
+    int bytes = snprintf(message, sizeof(message), "%c%s%c%s", (int)OPB_HOST_BINDING, file,
+                         '\0', reason); /* fits */
+
+    return opb_socket_pass(host->control_fd, message, (size_t)bytes, -1);
+}
+
+/* A message for each script, in their order. */
 void
 opb_scripts_bind(struct opb_host *host)
 {
     const struct opb_node *node = host->node;
-    char file[PATH_MAX];
-    char reason[MAX_REASON_BYTES] = "";
-    char message[1 + PATH_MAX + MAX_REASON_BYTES];
-    size_t path_bytes;
-    size_t reason_bytes;
+    const bool is_next = node->slots[host->slot].next == host;
+    const struct opb_script_list *scripts =
+        is_next && node->next_scripts != NULL ? node->next_scripts : node->scripts;
+    enum opb_status status = OPB_OK;
 
     if (!opb_scripts_are_bound(node->pool)) {
         return;
     }
-    if (opb_scripts_resolve(node->pool, node->script, file, reason, sizeof(reason)) !=
-        OPB_OK) {
-        file[0] = '\0'; /* the host lets the node know why it loads nothing */
+    if (scripts ==
+        NULL) { /* refused when it attached; without a word the host would run all */
+        status = tell(host, "", "the server has not told which script it has");
     }
-    path_bytes = strlen(file) + 1;
-    reason_bytes = strlen(reason);
-    message[0] = (char)OPB_HOST_BINDING;
-    memcpy(message + 1, file, path_bytes);
-    memcpy(message + 1 + path_bytes, reason, reason_bytes);
-    if (opb_socket_pass(host->control_fd, message, 1 + path_bytes + reason_bytes, -1) !=
-        OPB_OK) {
+    for (uint32_t i = 0; scripts != NULL && i < scripts->count && status == OPB_OK; i++) {
+        char file[PATH_MAX];
+        char reason[MAX_REASON_BYTES] = "";
+
+        if (resolve(node->pool, scripts->paths[i], file, reason, sizeof(reason)) !=
+            OPB_OK) {
+            file[0] = '\0'; /* the host lets the node know why it loads nothing */
+        }
+        status = tell(host, file, reason);
+    }
+    if (status != OPB_OK) {
         opb_host_replace(host, "could not be told which script it may run");
     }
 }
