@@ -158,6 +158,18 @@ def test_the_status_of_a_server_that_is_well(orthanc):
     assert json.loads(run(server, 'status', '--json')[1])['Hosts'][0]['Pid'] == host
 
 
+def test_the_status_names_several_scripts(orthanc, tmp_path):
+    paths = [str(tmp_path / name) for name in ('one.py', 'two.py')]
+    for path in paths:
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write('import orthanc\n')
+    server = orthanc(script_path=paths)
+    code, out, err = run(server, 'status')
+    assert (code, err) == (0, '')
+    assert 'script        %s and 1 more\n              %s\n              %s\n' % (paths[0], *paths) in out
+    assert json.loads(run(server, 'status', '--json')[1])['Scripts'] == paths
+
+
 def test_the_status_tells_of_deaths_and_of_what_they_cost(orthanc):
     server = orthanc(script=SCRIPT)
     first = server.host_pid()
