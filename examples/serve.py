@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts Orthanc with an example, shows its requests, and serves until Ctrl-C.
 
-Called by examples/run. An example is a folder with NAME.py, orthanc.json (the part of the
+Called by examples/run. An example is a folder with its script, orthanc.json (the part of the
 configuration that is its own) and requests.txt: a line is a comment, or a command for the
 shell in which $URL is the address of the server, $DICOM_PORT its DICOM port. A file that mentions $INSTANCE, $SERIES,
 $STUDY, $PATIENT or $FILE gets one made-up instance: its identifiers in Orthanc, and a DICOM
@@ -107,7 +107,9 @@ class Server:
             text = text.replace('localhost:%d' % SERVICE_PORT, 'localhost:%d' % self.service_port)
         value = json.loads(text)
         script = value.get('PythonScript')
-        if script is not None:
+        if isinstance(script, list):
+            value['PythonScript'] = [os.path.join(self.folder, each) for each in script]
+        elif script is not None:
             value['PythonScript'] = os.path.join(self.folder, script)
         value.setdefault('Name', 'Example')
         value.setdefault('DicomServerEnabled', False)

@@ -83,6 +83,21 @@ def test_the_requests_of_the_default_example_work_as_they_are_written(example, p
         assert (done.returncode, done.stdout) == (0, b'ok\n'), line
 
 
+@pytest.mark.ours
+def test_several_scripts(example):
+    server = example('ours', 'several_scripts')
+    assert server.get('/journal').text == 'the server has started\nsizes are being noted\n'
+    content = dicom.make_dicom()
+    instance = server.upload(content)
+    patient = server.get('/instances/%s/patient' % instance).json()['ID']
+    assert server.delete('/patients/' + patient).status_code == 403
+    wait_until(lambda: server.get('/journal').text.count('\n') == 5, 20, 'the events')
+    assert sorted(server.get('/journal').text.splitlines()[2:]) == sorted([
+        '%s has %d bytes' % (instance, len(content)), 'there is a new patient, ' + patient,
+        'somebody wanted to delete /patients/' + patient])
+    assert server.post('/journal', b'').status_code == 405
+
+
 def test_changes(example, plugin, tmp_path):
     path = tmp_path / 'first.dcm'
     path.write_bytes(dicom.make_dicom())

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Notes how large instances are. Events go to each script, so it may follow them, too."""
+
+import orthanc
+
+import _notes
+
+
+def on_stored(instance, identifier):
+    _notes.add('%s has %d bytes' % (identifier, instance.GetInstanceSize()))
+
+
+def on_change(change_type, _level, _resource):
+    if change_type == orthanc.ChangeType.ORTHANC_STARTED:
+        _notes.add('sizes are being noted')
+
+
+orthanc.RegisterOnStoredInstanceCallback(on_stored)
+orthanc.RegisterOnChangeCallback(on_change)
