@@ -5,7 +5,6 @@ The machines are namespaces (machines.py); users, paths, addresses and configura
 of docs/across-machines.md.
 """
 
-import collections
 import json
 import os
 import pwd
@@ -16,13 +15,13 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 
 import pytest
 
 import wire
 from daemon import Daemon, copy_programs
+from load import Load
 from machines import Machine, NoMachine, OrthancThere
 from server import PATIENCE, PID_ROUTE, REPOSITORY, is_alive, ours_plugin, wait_until
 
@@ -32,6 +31,7 @@ pytestmark = [pytest.mark.ours, pytest.mark.survival,
 EXAMPLE = os.path.join(REPOSITORY, 'examples', 'haproxy')
 ORTHANC, POOL = 54331, 54332    # users that need not exist
 ADDRESSES = {'orthanc': '192.0.2.10', 'pool-a': '192.0.2.21', 'pool-b': '192.0.2.22'}
+CLIENTS = 4     # of each server under load
 RESUME = 10     # seconds from the death of a pool to answers of the other one
 SCRIPT = '''
 import json, socket, subprocess, sys, threading
@@ -191,47 +191,14 @@ def where(server):
     return answer.text.split()[2]
 
 
-class Load:
-    """Some clients of each of some servers: what was answered, and when by which machine first."""
-
-    def __init__(self, servers, clients=4):
-        self.servers = servers
-        self.answers = {server: collections.Counter() for server in servers}
-        self.first = {server: {} for server in servers}
-        self.is_over = threading.Event()
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self._run, args=(server, i))
-                        for server in servers for i in range(clients)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.is_over.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _run(self, server, client):
-        count = 0
-        while not self.is_over.wait(0.02):
-            count += 1
-            token = '%d-%d' % (client, count)
-            answer = server.get('/work?token=' + token, timeout=60)
-            result = answer.status_code
-            if result == 200:
-                token_back, name, machine = answer.text.split()
-                expected = (token, os.path.basename(server.directory))
-                result = machine if (token_back, name) == expected else 'wrong: ' + answer.text
-            with self.lock:
-                self.answers[server][result] += 1
-                self.first[server].setdefault(result, time.monotonic())
-
-    def wait_for_more(self, server, machine, more=20, timeout=30):
-        before = self.answers[server][machine]
-        wait_until(lambda: self.answers[server][machine] >= before + more, timeout,
-                   'answers of %s: %s' % (machine, self.answers))
+def work(server, token):
+    """One request of a Load: the machine that has answered."""
+    answer = server.get('/work?token=' + token, timeout=60)
+    if answer.status_code != 200:
+        return answer.status_code
+    token_back, name, machine = answer.text.split()
+    is_right = (token_back, name) == (token, os.path.basename(server.directory))
+    return machine if is_right else 'wrong: ' + answer.text
 
 
 def test_a_pool_of_two_is_killed_under_load(network):
@@ -241,18 +208,18 @@ def test_a_pool_of_two_is_killed_under_load(network):
     assert sorted(homes) == ['pool-a', 'pool-b']
     lost, kept = homes
     pid = servers[1].host_pid()
-    with Load(servers) as load:
+    with Load(servers, work, CLIENTS) as load:
         for server, home in zip(servers, homes):
-            load.wait_for_more(server, home)
+            load.wait_for_more([server], home, more=20)
         killed = time.monotonic()
         network.pools[lost].kill()
-        load.wait_for_more(servers[0], kept)
+        load.wait_for_more([servers[0]], kept, more=20)
         network.pools[lost].start()
-        load.wait_for_more(servers[0], kept, more=100)      # it does not go back by itself
+        load.wait_for_more([servers[0]], kept, more=100)      # it does not go back by itself
     print('answers', load.answers, 'resumed after %.2f s' % (load.first[servers[0]][kept] - killed))
     assert load.first[servers[0]][kept] - killed < RESUME * PATIENCE
-    assert set(load.answers[servers[0]]) <= {lost, kept, 502, 503}, load.answers
-    assert set(load.answers[servers[1]]) == {kept}, load.answers
+    assert load.results(servers[0]) <= {lost, kept, 502, 503}, load.answers
+    assert load.results(servers[1]) == {kept}, load.answers
     assert servers[1].host_pid() == pid
     assert where(servers[0]) == kept and len(network.pools[kept].hosts()) == 2
 
@@ -262,11 +229,11 @@ def test_a_pool_is_emptied_by_stopping_it(network):
     server = network.server(1)
     left = where(server)
     kept = 'pool-b' if left == 'pool-a' else 'pool-a'
-    with Load([server]) as load:
-        load.wait_for_more(server, left)
+    with Load([server], work, CLIENTS) as load:
+        load.wait_for_more([server], left, more=20)
         assert network.pools[left].terminate() == 0
-        load.wait_for_more(server, kept)
-    assert set(load.answers[server]) == {left, kept}, load.answers
+        load.wait_for_more([server], kept, more=20)
+    assert load.results(server) == {left, kept}, load.answers
 
 
 def test_a_machine_with_a_pool_is_cut_off_under_load(network):
@@ -275,14 +242,14 @@ def test_a_machine_with_a_pool_is_cut_off_under_load(network):
     lost = where(server)
     kept = 'pool-b' if lost == 'pool-a' else 'pool-a'
     hosts = network.pools[lost].hosts()
-    with Load([server]) as load:
-        load.wait_for_more(server, lost)
+    with Load([server], work, CLIENTS) as load:
+        load.wait_for_more([server], lost, more=20)
         cut = time.monotonic()
         network.machines[lost].run('ip', 'link', 'set', 'to-orthanc', 'down')
-        load.wait_for_more(server, kept)
+        load.wait_for_more([server], kept, more=20)
     print('answers', load.answers, 'resumed after %.2f s' % (load.first[server][kept] - cut))
     assert load.first[server][kept] - cut < RESUME * PATIENCE
-    assert set(load.answers[server]) <= {lost, kept, 502, 503}, load.answers
+    assert load.results(server) <= {lost, kept, 502, 503}, load.answers
     wait_until(lambda: not any(map(is_alive, hosts)), 60, 'the end of the hosts over there')
     print('hosts ended after %.1f s' % (time.monotonic() - cut))
 
@@ -292,14 +259,14 @@ def test_haproxy_is_reloaded_under_load(network):
     servers = sorted([network.server(1), network.server(2)], key=where)
     homes = [where(server) for server in servers]
     pids = [server.host_pid() for server in servers]
-    with Load(servers, clients=1) as load:
-        load.wait_for_more(servers[0], homes[0])
+    with Load(servers, work) as load:
+        load.wait_for_more([servers[0]], homes[0], more=20)
         for name in ADDRESSES:
             network.reload_haproxy(name)
             for server, home in zip(servers, homes):
-                load.wait_for_more(server, home)
+                load.wait_for_more([server], home, more=20)
     for server, home in zip(servers, homes):
-        assert set(load.answers[server]) == {home}, load.answers
+        assert load.results(server) == {home}, load.answers
     assert [server.host_pid() for server in servers] == pids
     for server, home, pid in reversed(list(zip(servers, homes, pids))):     # not as leastconn would choose
         os.kill(pid, signal.SIGKILL)
