@@ -122,6 +122,16 @@ serve_started(struct opb_reader *reader, void *context,
 }
 
 static void
+serve_next_count(const struct opb_control *control, struct opb_reader *reader)
+{
+    uint32_t workers = (uint32_t)opb_read_uint(reader, OPB_MAX_WORKERS);
+
+    if (opb_reader_finish(reader) == OPB_OK) {
+        control->news->next_count(control->news->context, workers);
+    }
+}
+
+static void
 serve_switched(const struct opb_control *control, struct opb_reader *reader)
 {
     uint32_t host = (uint32_t)opb_read_uint(reader, UINT32_MAX);
@@ -184,6 +194,9 @@ serve_frame(void *context, struct opb_lane *lane, struct opb_frame *frame)
         break;
     case OPB_CONTROL_NEXT_STARTED:
         serve_started(&reader, control->news->context, control->news->next_started);
+        break;
+    case OPB_CONTROL_NEXT_COUNT:
+        serve_next_count(control, &reader);
         break;
     case OPB_CONTROL_SWITCHED:
         serve_switched(control, &reader);
@@ -280,10 +293,11 @@ opb_control_host_hangs(struct opb_control *control, uint32_t host, const char *r
 
 enum opb_status
 opb_control_start_next(struct opb_control *control, const struct opb_scripts *scripts,
-                       uint64_t deadline_ms)
+                       uint32_t workers, uint64_t deadline_ms)
 {
-    opb_message_begin_notify(control->message, OPB_CONTROL_START_NEXT, 1);
+    opb_message_begin_notify(control->message, OPB_CONTROL_START_NEXT, 2);
     opb_scripts_pack(scripts, control->message);
+    opb_pack_uint(control->message, workers);
     return opb_lane_send(control->lane, control->message, deadline_ms);
 }
 
@@ -412,9 +426,11 @@ read_attached(struct opb_frame *response, struct opb_node *node, char *message,
         return OPB_BAD_FRAME;
     }
     if (workers < node->config->workers) {
-        opb_log_warning("The pool gives this server %u hosts, not the %u of the "
-                        "configuration option \"Python.Workers\"",
-                        (unsigned)workers, (unsigned)node->config->workers);
+        opb_log_warning(
+            "The pool gives this server %u of the %u hosts of the configuration "
+            "option \"Python.Workers\": \"MaxHosts\" in the worker's "
+            "configuration allows no more now, and the next reload asks again",
+            (unsigned)workers, (unsigned)node->config->workers);
     }
     pthread_mutex_lock(&node->lock);
     strcpy(node->name, name);
@@ -462,7 +478,11 @@ attach(struct opb_control *control, struct opb_node *node, const char *node_sock
 {
     struct opb_frame *response;
     enum opb_status status;
+    uint32_t had; /* of a full pool, others shall find what they had, too */
 
+    pthread_mutex_lock(&node->lock);
+    had = node->worker_count;
+    pthread_mutex_unlock(&node->lock);
     status = describe(control, node, deadline_ms);
     if (status != OPB_OK) {
         return status;
@@ -473,7 +493,7 @@ attach(struct opb_control *control, struct opb_node *node, const char *node_sock
     opb_pack_cstr(control->message, node_socket);
     opb_pack_bytes(control->message, node->secret, sizeof(node->secret));
     opb_pack_uint(control->message, (uint64_t)getpid());
-    opb_pack_uint(control->message, node->config->workers);
+    opb_pack_uint(control->message, is_starting ? node->config->workers : had);
     pack_preload(control->message, node->config, is_starting);
     status = opb_exchange(control->lane, control->message, serve_frame, control,
                           deadline_ms, &response);

@@ -24,6 +24,8 @@ struct opb_control_news {
     /* The next host, beside the one that runs; pid is 0 if it could not be started, and
      * host_died says why. */
     void (*next_started)(void *context, uint32_t host, pid_t pid, uint32_t worker);
+    /* How many hosts there will be in the next generation, before they are started. */
+    void (*next_count)(void *context, uint32_t workers);
     /* The pool has done what opb_control_switch() asked for; host is the first of those. */
     void (*switched)(void *context, uint32_t host);
     /* Somebody asks for the next generation. */
@@ -35,9 +37,9 @@ struct opb_control_news {
 
 /* Connects and attaches: node->name is what to be called, and then what the pool calls the
  * node; node->worker_count is how many hosts it then has. is_starting: there is to be no
- * host without Python.Preload. Lends news, for the life of the connection. Gives *out. On
- * failure message holds one sentence for the log. OPB_GONE: nobody listens there, or he has
- * left. */
+ * host without Python.Preload; without it, no more hosts are asked for than there were.
+ * Lends news, for the life of the connection. Gives *out. On failure message holds one
+ * sentence for the log. OPB_GONE: nobody listens there, or he has left. */
 OPB_MUST_CHECK enum opb_status
 opb_control_open(struct opb_control **out, struct opb_node *node, const char *node_socket,
                  bool is_starting, const struct opb_control_news *news,
@@ -61,10 +63,12 @@ OPB_MUST_CHECK enum opb_status opb_control_replace_host(struct opb_control *cont
 OPB_MUST_CHECK enum opb_status opb_control_host_hangs(struct opb_control *control,
                                                       uint32_t host, const char *reason,
                                                       uint64_t deadline_ms);
-/* Asks for a host beside each that runs, for these scripts; for them, in the order of their
- * workers, to take the others' places. */
+/* Asks for a host beside each that runs, and for more, if they are fewer than workers, all
+ * for these scripts; for them, in the order of their workers, to take the others' places.
+ */
 OPB_MUST_CHECK enum opb_status opb_control_start_next(struct opb_control *control,
                                                       const struct opb_scripts *scripts,
+                                                      uint32_t workers,
                                                       uint64_t deadline_ms);
 OPB_MUST_CHECK enum opb_status opb_control_switch(struct opb_control *control,
                                                   const uint32_t *hosts, uint32_t count,

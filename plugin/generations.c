@@ -217,13 +217,29 @@ are_all_here(const struct opb_pool *pool, uint32_t count)
 }
 
 void
+opb_pool_next_count_news(void *context, uint32_t workers)
+{
+    struct opb_pool *pool = context;
+
+    pthread_mutex_lock(&pool->lock);
+    if (pool->step == OPB_STEP_STARTING && workers > pool->next_count &&
+        workers <= pool->place_count) {
+        pool->next_count = workers;
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void
 opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
 {
     struct opb_pool *pool = context;
     struct opb_session *session = NULL;
-    uint32_t count = opb_pool_worker_count(pool);
+    uint32_t count;
     bool is_wanted;
 
+    pthread_mutex_lock(&pool->lock);
+    count = pool->next_count;
+    pthread_mutex_unlock(&pool->lock);
     if (pid != 0 && !opb_pool_admit(pool, pid)) {
         return;
     }
@@ -232,6 +248,7 @@ opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
         session = NULL;
     }
     if (session != NULL) {
+        opb_session_set_worker_count(session, count);
         opb_services_allow(pool->node->services, session);
     }
     pthread_mutex_lock(&pool->lock);
@@ -396,6 +413,7 @@ begin_reload(struct opb_pool *pool, const char **why)
         return false; /* comes again when one of them has ended */
     }
     pool->step = OPB_STEP_STARTING;
+    pool->next_count = opb_pool_worker_count(pool);
     pool->step_end_ms = opb_deadline_ms(pool->node->config->start_timeout_ms);
     return true;
 }
@@ -471,7 +489,7 @@ opb_generation_ask(struct opb_pool *pool)
     }
     /* only this thread changes next_scripts while a generation is starting */
     return opb_control_start_next(pool->control, pool->next_scripts,
-                                  opb_deadline_ms(SEND_MS));
+                                  pool->node->config->workers, opb_deadline_ms(SEND_MS));
 }
 
 uint64_t

@@ -24,6 +24,7 @@
 /* What the pool knows, copied, for its lock is not to be held for long. */
 struct facts {
     uint64_t generation;
+    uint32_t given_count; /* hosts at a time */
     uint32_t ending_count;
     bool is_reloading;
     bool is_broken;
@@ -84,6 +85,7 @@ look_at_pool(struct opb_pool *pool, struct facts *facts)
 {
     pthread_mutex_lock(&pool->lock);
     facts->generation = pool->generation;
+    facts->given_count = opb_pool_worker_count(pool);
     facts->ending_count = count_ending(pool);
     facts->is_reloading = pool->step != OPB_STEP_NONE;
     facts->is_broken = pool->is_broken;
@@ -114,6 +116,16 @@ describe_hosts(struct opb_node *node)
         (void)json_array_append_new(hosts, host); /* one less, then */
     }
     return hosts;
+}
+
+static json_t *
+describe_workers(const struct opb_node *node, const struct facts *facts)
+{
+    json_t *object = json_object();
+
+    set_count(object, "Wanted", node->config->workers);
+    set_count(object, "Given", facts->given_count);
+    return object;
 }
 
 static json_t *
@@ -221,6 +233,7 @@ opb_node_status_text(struct opb_node *node)
         set(status, "Scripts", describe_scripts(node));
         set_age(status, node->born_ms);
         set_count(status, "Generation", facts->generation);
+        set(status, "Workers", describe_workers(node, facts));
         set(status, "Hosts", describe_hosts(node));
         set_count(status, "EndingGenerations", facts->ending_count);
         set(status, "Reload", describe_reload(facts));

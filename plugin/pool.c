@@ -125,6 +125,7 @@ new_pool(struct opb_pool **out, struct opb_node *node)
     pool->news = (struct opb_control_news){.host_started = opb_pool_host_started,
                                            .host_died = opb_pool_host_died,
                                            .next_started = opb_pool_next_started,
+                                           .next_count = opb_pool_next_count_news,
                                            .switched = opb_pool_switched,
                                            .reload = opb_pool_reload_news,
                                            .leaving = opb_pool_leaving_news,

@@ -151,6 +151,7 @@ struct opb_pool {
     bool is_reload_over;       /* Orthanc stops: no more of them */
     uint64_t generation;
     struct opb_scripts *next_scripts; /* what the next runs: a reference, or NULL */
+    uint32_t next_count;              /* hosts of the next generation */
     uint32_t failed_host;             /* of the next, which could not be started; 0: none */
     bool is_lead_loaded;  /* the primary of the next has loaded: the others may */
     bool has_next_failed; /* one of the next: none is of use */
@@ -237,6 +238,7 @@ void opb_retired_reap(struct opb_pool *pool, bool is_all);
 /* A new daemon counts hosts from 1 again: processes tell them apart. */
 bool opb_pool_is_session_of(const struct opb_session *session, uint32_t host, pid_t pid);
 void opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t worker);
+void opb_pool_next_count_news(void *context, uint32_t workers);
 void opb_pool_switched(void *context, uint32_t host);
 void opb_pool_reload_news(void *context);
 /* A host has died. True if it was no current one, and all is done. */

@@ -142,6 +142,12 @@ opb_session_worker_count(const struct opb_session *session)
     return session->worker_count;
 }
 
+void
+opb_session_set_worker_count(struct opb_session *session, uint32_t count)
+{
+    session->worker_count = count;
+}
+
 struct opb_handles *
 opb_session_handles(struct opb_session *session)
 {
@@ -326,6 +332,7 @@ opb_session_activate_all(struct opb_session *const *sessions, uint32_t count)
             sessions[i]->reference_count++;
             node->sessions[sessions[i]->worker] = sessions[i];
         }
+        node->worker_count = count;
         pthread_cond_broadcast(&node->changed);
     }
     pthread_mutex_unlock(&node->lock);

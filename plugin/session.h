@@ -44,8 +44,10 @@ uint32_t opb_session_host(const struct opb_session *session);
 uint64_t opb_session_born_ms(const struct opb_session *session);
 pid_t opb_session_pid(const struct opb_session *session);
 uint32_t opb_session_worker(const struct opb_session *session);
-/* How many hosts its generation has. */
+/* How many hosts its generation has: as many as the node has when the session is made,
+ * unless it is set before anybody else knows the session. */
 uint32_t opb_session_worker_count(const struct opb_session *session);
+void opb_session_set_worker_count(struct opb_session *session, uint32_t count);
 struct opb_handles *opb_session_handles(struct opb_session *session);
 struct opb_node *opb_session_node(struct opb_session *session);
 /* "was killed by signal 9 (Killed)"; copied; "" while alive. */
@@ -73,7 +75,8 @@ void opb_session_drain(struct opb_session *session, uint64_t deadline_ms);
 /* The host has loaded the script: from now on calls go to it (node->sessions). False: it
  * has ended meanwhile, and nothing was changed. */
 bool opb_session_activate(struct opb_session *session);
-/* The same for a whole generation, at the same moment: calls go to no others any more.
+/* The same for a whole generation, at the same moment: calls go to no others any more, and
+ * the node has that many hosts (node->worker_count).
  * False: one of them has ended, and nothing was changed. */
 bool opb_session_activate_all(struct opb_session *const *sessions, uint32_t count);
 /* The host hangs, and is about to be killed: no more calls go to it. Those that run go on

@@ -29,6 +29,7 @@ struct leftovers {
     struct opb_session *unneeded[OPB_MAX_WORKERS];
     uint64_t generation;
     pid_t pid; /* of its primary */
+    uint32_t count_before;
 };
 
 /* One host takes the place of another. With the lock held. A host that the pool has started
@@ -326,11 +327,14 @@ static void
 load_generation(struct opb_pool *pool)
 {
     struct leftovers *left = calloc(1, sizeof(*left));
-    uint32_t count = opb_pool_worker_count(pool);
     bool has_memory = left != NULL;
     bool is_done = false;
     char *files = NULL;
+    uint32_t count;
 
+    pthread_mutex_lock(&pool->lock);
+    count = pool->next_count;
+    pthread_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->place_count && has_memory; i++) {
         left->retired[i] = calloc(1, sizeof(*left->retired[i]));
         has_memory = left->retired[i] != NULL;
@@ -339,6 +343,7 @@ load_generation(struct opb_pool *pool)
         }
     }
     if (has_memory) {
+        left->count_before = opb_pool_worker_count(pool);
         load_next(&pool->places[0], NULL, &files);
         is_done = await_followers(pool, count) && take_over(pool, count, left);
     }
@@ -352,6 +357,11 @@ load_generation(struct opb_pool *pool)
         opb_log_warning("Generation %llu is running %s (host pid %ld)",
                         (unsigned long long)left->generation,
                         pool->node->config->script_path, (long)left->pid);
+        if (count != left->count_before) {
+            opb_log_warning("The pool gives this server %u of the %u hosts of the "
+                            "configuration option \"Python.Workers\" now",
+                            (unsigned)count, (unsigned)pool->node->config->workers);
+        }
         opb_pool_set_files(pool, files);
         files = NULL;
         opb_routes_look_for_late(pool->node->routes);

@@ -34,8 +34,10 @@ enum opb_control_method {
     /* node -> pool, notification. [host uint, reason str]: it does not answer in time. As
      * REPLACE_HOST, after the Python stacks of all its threads were written to the log. */
     OPB_CONTROL_HOST_HANGS = 10,
-    /* node -> pool, notification. [[script str...]]: start another host beside each that
-     * runs, for these scripts. Ignored where there is one already. */
+    /* node -> pool, notification. [[script str...], workers uint]: start another host
+     * beside each that runs, for these scripts. Ignored where there is one already. The
+     * number, which may be left out, is how many the next generation is to have: NEXT_COUNT
+     * answers it. */
     OPB_CONTROL_START_NEXT = 7,
     /* pool -> node, notification. [host uint, pid uint, worker uint]: it has been started;
      * pid 0: it could not be, and HOST_DIED says why. If it dies, no other is started for
@@ -62,7 +64,10 @@ enum opb_control_method {
     OPB_CONTROL_DESCRIBE = 20,
     /* pool -> node, notification. []: the pool is about to end. Its hosts are to finish, as
      * with Finalize; what is left of them after the pool's own limit is killed. */
-    OPB_CONTROL_LEAVING = 21
+    OPB_CONTROL_LEAVING = 21,
+    /* pool -> node, notification, before NEXT_STARTED. [workers uint]: how many hosts the
+     * next generation gets: at least as many as there are, at most as many as asked for. */
+    OPB_CONTROL_NEXT_COUNT = 22
 };
 
 /* supervisor -> host over the host's SOCK_SEQPACKET control socket: 1 byte kind

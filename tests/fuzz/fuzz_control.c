@@ -95,6 +95,15 @@ wait_readable(int fd)
 }
 
 static void
+next_count(void *context, uint32_t workers)
+{
+    (void)context;
+    if (workers > OPB_MAX_WORKERS) {
+        abort();
+    }
+}
+
+static void
 serve_to_its_end(struct opb_control *control)
 {
     for (;;) {
@@ -122,6 +131,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                  .next_started = host_started,
                                                  .switched = switched,
                                                  .reload = reload,
+                                                 .next_count = next_count,
                                                  .leaving = reload};
     static uint8_t said[MAX_BYTES + 64];
     struct opb_node *node = fuzz_node();

@@ -160,10 +160,11 @@ make_node_words(const char *directory, struct opb_message *message)
     opb_message_set_msgid(message, 2);
     opb_pack_uint(message, 1000);
     write_input(directory, "detach", "\1", 1, message, true);
-    opb_message_begin_notify(message, OPB_CONTROL_START_NEXT, 1);
+    opb_message_begin_notify(message, OPB_CONTROL_START_NEXT, 2);
     opb_pack_array(message, 2);
     opb_pack_cstr(message, "/etc/passwd");
     opb_pack_cstr(message, "/etc/group");
+    opb_pack_uint(message, 2);
     write_input(directory, "next", "\5", 1, message, true);
     opb_message_begin_notify(message, OPB_CONTROL_DESCRIBE, 2);
     opb_pack_array(message, 1);

@@ -5,6 +5,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -84,6 +85,10 @@ class Daemon:
 
     def wait_for_log(self, text, timeout=10):
         wait_until(lambda: text in self.log(), timeout, '%r in: %s' % (text, self.log()[-2000:]))
+
+    def wait_for_out(self, pattern, timeout=10):
+        """As a server's: what scripts print is here. Returns the match."""
+        return wait_until(lambda: re.search(pattern, self.log(), re.MULTILINE), timeout, pattern)
 
     def refusal(self):
         """Starts what must be refused; what it says."""

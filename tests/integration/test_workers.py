@@ -45,10 +45,14 @@ orthanc.RegisterRestCallback('/hold(/.*)', hold)
 
 
 class Holds:
-    """Requests that stay in the host that has taken them until they are let go."""
+    """Requests that stay in the host that has taken them until they are let go.
 
-    def __init__(self, server, directory):
+    printer: the shared pool, where hosts of it print; else the server.
+    """
+
+    def __init__(self, server, directory, printer=None):
         self.server = server
+        self.printer = printer or server
         self.directory = str(directory)
         self.pool = concurrent.futures.ThreadPoolExecutor(40)
         self.futures = {}
@@ -58,7 +62,7 @@ class Holds:
         path = os.path.join(self.directory, 'fifo%d' % len(self.futures))
         os.mkfifo(path)
         self.futures[path] = self.pool.submit(self.server.get, '/hold' + path)
-        match = self.server.wait_for_out(r'^held %s (\d+) (\d+)$' % re.escape(path))
+        match = self.printer.wait_for_out(r'^held %s (\d+) (\d+)$' % re.escape(path))
         return path, int(match.group(1)), int(match.group(2))
 
     def let_go(self, path):

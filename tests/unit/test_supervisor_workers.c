@@ -210,6 +210,58 @@ next_hosts_are_started_anew_as_soon_as_those_that_failed_are_gone(void **state)
     pool_end(&pool);
 }
 
+/* Asks for a next generation of so many, and takes the news of them. */
+static void
+start_next_of(struct pool *pool, uint32_t wanted, uint32_t expected,
+              struct host_news hosts[COUNT])
+{
+    opb_message_begin_notify(pool->message, OPB_CONTROL_START_NEXT, 2);
+    opb_pack_array(pool->message, 1);
+    opb_pack_cstr(pool->message, "/script.py");
+    opb_pack_uint(pool->message, wanted);
+    assert_int_equal(
+        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    assert_int_equal(pool_news(pool, OPB_CONTROL_NEXT_COUNT).host, expected);
+    for (uint32_t i = 0; i < expected; i++) {
+        hosts[i] = pool_news(pool, OPB_CONTROL_NEXT_STARTED);
+        assert_int_equal(hosts[i].worker, i);
+    }
+}
+
+static void
+the_next_generation_may_have_more_hosts_and_never_fewer(void **state)
+{
+    struct host_news next[COUNT];
+    struct host_news first;
+    struct host_news news;
+    struct pool pool;
+    uint32_t numbers[COUNT];
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    pool.workers = 1;
+    first = pool_attach(&pool);
+    start_next_of(&pool, COUNT, COUNT, next);
+    for (uint32_t i = 0; i < COUNT; i++) { /* they fail: the first generation goes on */
+        pool_replace_host(&pool, next[i].host, "could not load the script");
+        (void)pool_news(&pool, OPB_CONTROL_HOST_DIED);
+    }
+    start_next_of(&pool, COUNT, COUNT, next);
+    expect_echo(&pool, first.host);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        numbers[i] = next[i].host;
+    }
+    pool_switch_all(&pool, numbers, COUNT);
+    assert_int_equal(kill(next[2].pid, SIGKILL), 0);
+    news = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
+    assert_int_equal(news.worker, 2);
+    expect_echo(&pool, news.host);
+    start_next_of(&pool, 1, COUNT, next);
+    pool_ask_detach(&pool, 0);
+    pool_await_detached(&pool);
+    pool_end(&pool);
+}
+
 static void
 a_switch_of_another_number_of_hosts_ends_the_connection(void **state)
 {
@@ -241,6 +293,7 @@ main(void)
         OPB_TEST(each_place_has_a_backoff_of_its_own),
         OPB_TEST(a_switch_exchanges_all_of_them),
         OPB_TEST(next_hosts_are_started_anew_as_soon_as_those_that_failed_are_gone),
+        OPB_TEST(the_next_generation_may_have_more_hosts_and_never_fewer),
         OPB_TEST(a_switch_of_another_number_of_hosts_ends_the_connection),
     };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* worker/supervisor/nodes.c - attached nodes and what they say on control connections
  *
- * Here:      ATTACH, DETACH, REPLACE_HOST, START_NEXT and SWITCH, the news of hosts, and
- *            the end of a node.
- * Elsewhere: frames (connection.c), processes (hosts.c, reaper.c).
+ * Here:      ATTACH, DETACH and REPLACE_HOST, the news of hosts, and the end of a node.
+ * Elsewhere: how many hosts, and the next generation (slots.c), frames (connection.c),
+ *            processes (hosts.c, reaper.c).
  */
 #include "worker/supervisor/pool.h"
 
@@ -28,8 +28,8 @@ opb_node_find(struct opb_pool *pool, const char *name)
     return NULL;
 }
 
-static void
-node_release(struct opb_node *node)
+void
+opb_node_release(struct opb_node *node)
 {
     if (--node->open_handles == 0) {
         free(node->environment);
@@ -42,15 +42,7 @@ node_release(struct opb_node *node)
 static void
 on_detach_timer_closed(uv_handle_t *handle)
 {
-    node_release(handle->data);
-}
-
-static void
-on_slot_timer_closed(uv_handle_t *handle)
-{
-    const struct opb_slot *slot = handle->data;
-
-    node_release(slot->node);
+    opb_node_release(handle->data);
 }
 
 void
@@ -72,9 +64,7 @@ opb_node_forget(struct opb_node *node)
     }
     opb_zygote_free(node);
     uv_close((uv_handle_t *)&node->detach_timer, on_detach_timer_closed);
-    for (uint32_t i = 0; i < node->slot_count; i++) {
-        uv_close((uv_handle_t *)&node->slots[i].timer, on_slot_timer_closed);
-    }
+    opb_slots_close(node);
     opb_pool_check_stopped(pool);
 }
 
@@ -334,27 +324,20 @@ static struct opb_node *
 node_new(struct opb_pool *pool, const char *name, const uint8_t secret[OPB_SECRET_BYTES],
          uint32_t slot_count)
 {
-    struct opb_node *node = calloc(1, sizeof(*node) + slot_count * sizeof(node->slots[0]));
+    struct opb_node *node = calloc(1, sizeof(*node));
 
     if (node == NULL) {
         return NULL;
     }
     node->pool = pool;
     node->slot_count = slot_count;
+    node->next_count = slot_count;
     choose_name(pool, name, node->name);
     memcpy(node->secret, secret, OPB_SECRET_BYTES);
     (void)uv_timer_init(&pool->loop, &node->detach_timer); /* always 0 */
     node->detach_timer.data = node;
     node->open_handles = 1;
-    for (uint32_t i = 0; i < node->slot_count; i++) {
-        struct opb_slot *slot = &node->slots[i];
-
-        slot->node = node;
-        slot->index = i;
-        (void)uv_timer_init(&pool->loop, &slot->timer); /* always 0 */
-        slot->timer.data = slot;
-        node->open_handles++;
-    }
+    opb_slots_make(node, slot_count);
     node->next = pool->nodes;
     pool->nodes = node;
     return node;
@@ -414,7 +397,7 @@ may_attach(const struct opb_connection *connection, const char *name, const uint
     else if (secret_bytes != OPB_SECRET_BYTES || is_all_zero(secret, secret_bytes)) {
         why = "the attach secret must be 32 random bytes";
     }
-    else if (opb_capacity_grant(pool, 1) == 0) {
+    else if (opb_capacity_grant(pool, NULL, 1) == 0) {
         why = "all hosts that \"MaxHosts\" in the worker's configuration allows belong to "
               "other servers: raise it, or stop one of them";
     }
@@ -477,7 +460,7 @@ may_preload(const struct opb_pool *pool, const struct opb_preload *preload, char
 }
 
 static void
-log_attached(const struct opb_connection *connection)
+log_attached(const struct opb_connection *connection, uint32_t wanted)
 {
     const struct opb_node *node = connection->node;
     const struct opb_script_list *scripts = node->scripts;
@@ -487,9 +470,11 @@ log_attached(const struct opb_connection *connection)
         (void)snprintf(more, sizeof(more), " and %u more", scripts->count - 1); /* fits */
     }
     opb_pool_say(node->pool, node, OPB_LOG_INFO,
-                 "attached by process %d of user %u, with the script %s%s",
+                 "attached by process %d of user %u, with the script %s%s, and %u of the "
+                 "%u hosts that it asks for",
                  (int)connection->peer.pid, (unsigned)connection->peer.uid,
-                 scripts != NULL ? scripts->paths[0] : "that it has not told", more);
+                 scripts != NULL ? scripts->paths[0] : "that it has not told", more,
+                 node->slot_count, wanted);
 }
 
 static enum opb_status
@@ -529,8 +514,8 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME, why);
         return OPB_OK;
     }
-    node = node_new(pool, name, secret,
-                    opb_capacity_grant(pool, workers == 0 ? 1 : (uint32_t)workers));
+    workers = workers == 0 ? 1 : workers;
+    node = node_new(pool, name, secret, opb_capacity_grant(pool, NULL, (uint32_t)workers));
     if (node == NULL) {
         opb_preload_free(&preload);
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_RUNTIME,
@@ -550,7 +535,7 @@ serve_attach(struct opb_connection *connection, struct opb_frame *frame)
     opb_pack_uint(pool->message, node->slot_count);
     opb_connection_send(connection);
     if (!pool->is_managed) {
-        log_attached(connection);
+        log_attached(connection, (uint32_t)workers);
     }
     for (uint32_t i = 0; i < node->slot_count; i++) {
         opb_host_start(&node->slots[i]);
@@ -623,70 +608,10 @@ serve_limit_restarts(struct opb_connection *connection, struct opb_frame *frame)
     if (node != NULL) {
         node->max_restarts = (uint32_t)restarts;
         node->restart_window_ms = window_ms;
-        for (uint32_t i = 0; i < node->slot_count; i++) {
+        for (uint32_t i = 0; i < node->made_count; i++) {
             node->slots[i].death_count = 0; /* the ring has another length now */
             node->slots[i].is_slow = false;
         }
-    }
-    return OPB_OK;
-}
-
-static enum opb_status
-serve_start_next(const struct opb_connection *connection, struct opb_frame *frame)
-{
-    struct opb_node *node = connection->node;
-    struct opb_script_list *scripts;
-    struct opb_reader reader;
-
-    opb_frame_params(frame, &reader);
-    scripts = opb_scripts_read(&reader);
-    if (scripts == NULL || opb_reader_finish(&reader) != OPB_OK) {
-        opb_scripts_free(scripts);
-        return reader.status == OPB_NO_MEMORY ? OPB_NO_MEMORY : OPB_BAD_FRAME;
-    }
-    if (node == NULL) {
-        opb_scripts_free(scripts);
-        return OPB_OK;
-    }
-    opb_scripts_free(node->next_scripts);
-    node->next_scripts = scripts;
-    for (uint32_t i = 0; i < node->slot_count; i++) {
-        opb_host_start_next(&node->slots[i]);
-    }
-    return OPB_OK;
-}
-
-static enum opb_status
-serve_switch(const struct opb_connection *connection, struct opb_frame *frame)
-{
-    struct opb_node *node = connection->node;
-    struct opb_reader reader;
-    struct opb_reader items;
-    uint32_t ids[OPB_MAX_WORKERS] = {0};
-    uint32_t count;
-
-    opb_frame_params(frame, &reader);
-    count = opb_read_array(&reader, &items);
-    for (uint32_t i = 0; i < count && i < OPB_MAX_WORKERS; i++) {
-        ids[i] = (uint32_t)opb_read_uint(&items, UINT32_MAX);
-    }
-    if (opb_reader_finish(&reader) != OPB_OK || opb_reader_finish(&items) != OPB_OK ||
-        (node != NULL && count != node->slot_count)) {
-        return OPB_BAD_FRAME;
-    }
-    if (node == NULL || node->state != OPB_NODE_ATTACHED) {
-        return OPB_OK; /* all of its hosts end */
-    }
-    if (node->next_scripts != NULL) {
-        opb_scripts_free(node->scripts);
-        node->scripts = node->next_scripts;
-        node->next_scripts = NULL;
-    }
-    opb_message_begin_notify(node->pool->message, OPB_CONTROL_SWITCHED, 1);
-    opb_pack_uint(node->pool->message, ids[0]);
-    opb_connection_send(node->connection);
-    for (uint32_t i = 0; i < count; i++) {
-        opb_host_switch(&node->slots[i], ids[i]); /* its news come after */
     }
     return OPB_OK;
 }
@@ -720,10 +645,10 @@ opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
         return serve_limit_restarts(connection, frame);
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_START_NEXT) {
-        return serve_start_next(connection, frame);
+        return opb_slots_serve_start_next(connection->node, frame);
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_SWITCH) {
-        return serve_switch(connection, frame);
+        return opb_slots_serve_switch(connection->node, frame);
     }
     if (type == OPB_REQUEST) {
         answer_fault(connection, opb_frame_msgid(frame), OPB_FAULT_UNAVAILABLE,

@@ -180,7 +180,9 @@ struct opb_node {
     uint32_t open_handles;
     struct opb_zygote *zygote; /* NULL: its hosts get a Python of their own */
     uint32_t slot_count;       /* hosts at a time: 1 to OPB_MAX_WORKERS */
-    struct opb_slot slots[];
+    uint32_t next_count;       /* the same of the next generation: never less */
+    uint32_t made_count;       /* slots that have a timer; the others are zero */
+    struct opb_slot slots[OPB_MAX_WORKERS];
 };
 
 struct opb_pool {
@@ -255,8 +257,9 @@ OPB_MUST_CHECK enum opb_status opb_scripts_check(const struct opb_pool *pool,
 void opb_scripts_bind(struct opb_host *host);
 
 /* capacity.c. How many hosts a node that wants so many gets: at least one, or 0 if none is
- * free. */
-uint32_t opb_capacity_grant(const struct opb_pool *pool, uint32_t wanted);
+ * free. node: the one that asks, if it has attached; it keeps what it has. */
+uint32_t opb_capacity_grant(const struct opb_pool *pool, const struct opb_node *node,
+                            uint32_t wanted);
 
 /* connection.c. Takes *fd and sets it to -1, on success only. A stranger's greeting is
  * read, so that he can be told, and nothing else. */
@@ -299,6 +302,18 @@ void opb_node_host_died(struct opb_node *node, uint32_t host_id, pid_t pid,
 void opb_node_slot_free(struct opb_node *node, struct opb_slot *slot);
 /* Nothing of a host that was in no slot is left. */
 void opb_node_host_gone(struct opb_node *node);
+
+/* nodes.c. One handle of the node less; frees it with the last. */
+void opb_node_release(struct opb_node *node);
+
+/* slots.c. The first so many are fit for use; their end, for opb_node_forget(). */
+void opb_slots_make(struct opb_node *node, uint32_t count);
+void opb_slots_close(struct opb_node *node);
+/* START_NEXT and SWITCH; node may be NULL. */
+OPB_MUST_CHECK enum opb_status opb_slots_serve_start_next(struct opb_node *node,
+                                                          struct opb_frame *frame);
+OPB_MUST_CHECK enum opb_status opb_slots_serve_switch(struct opb_node *node,
+                                                      struct opb_frame *frame);
 
 /* hosts.c. Starts a host in an empty slot; a failure is reported to the node and
  * tried again later. */
