@@ -20,6 +20,7 @@
 #include <time.h>
 
 #define TIME_BYTES 32u
+#define MAX_ENDING 256u /* hosts; more would be a list that nobody reads */
 
 /* What the pool knows, copied, for its lock is not to be held for long. */
 struct facts {
@@ -95,6 +96,21 @@ look_at_pool(struct opb_pool *pool, struct facts *facts)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* Takes a reference. */
+static void
+append_host(json_t *hosts, struct opb_session *session)
+{
+    json_t *host = json_object();
+
+    set_count(host, "Worker", opb_session_worker(session));
+    set_count(host, "Pid", (uint64_t)opb_session_pid(session));
+    set_count(host, "Calls", opb_session_call_count(session));
+    set_count(host, "Running", opb_session_running_count(session));
+    set_age(host, opb_session_born_ms(session));
+    opb_session_unref(session);
+    (void)json_array_append_new(hosts, host); /* one less, then */
+}
+
 static json_t *
 describe_hosts(struct opb_node *node)
 {
@@ -102,18 +118,32 @@ describe_hosts(struct opb_node *node)
 
     for (uint32_t i = 0; i < OPB_MAX_WORKERS; i++) {
         struct opb_session *session = opb_session_at(node, i);
-        json_t *host;
 
-        if (session == NULL) {
-            continue;
+        if (session != NULL) {
+            append_host(hosts, session);
         }
-        host = json_object();
-        set_count(host, "Worker", i);
-        set_count(host, "Pid", (uint64_t)opb_session_pid(session));
-        set_count(host, "Calls", opb_session_call_count(session));
-        set_age(host, opb_session_born_ms(session));
-        opb_session_unref(session);
-        (void)json_array_append_new(hosts, host); /* one less, then */
+    }
+    return hosts;
+}
+
+/* Those that have lost their places, and finish what they have begun. */
+static json_t *
+describe_ending(struct opb_pool *pool)
+{
+    struct opb_session *sessions[MAX_ENDING];
+    json_t *hosts = json_array();
+    uint32_t count = 0;
+
+    pthread_mutex_lock(&pool->lock);
+    for (const struct opb_retired *each = pool->retired; each != NULL && count < MAX_ENDING;
+         each = each->next) {
+        if (each->session != NULL && !opb_session_is_dead(each->session)) {
+            sessions[count++] = opb_session_ref(each->session);
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        append_host(hosts, sessions[i]);
     }
     return hosts;
 }
@@ -236,6 +266,7 @@ opb_node_status_text(struct opb_node *node)
         set(status, "Workers", describe_workers(node, facts));
         set(status, "Hosts", describe_hosts(node));
         set_count(status, "EndingGenerations", facts->ending_count);
+        set(status, "EndingHosts", describe_ending(node->pool));
         set(status, "Reload", describe_reload(facts));
         set(status, "Deaths", describe_deaths(&facts->deaths));
         set(status, "Calls", describe_counts(node));

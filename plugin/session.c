@@ -260,15 +260,15 @@ opb_session_call_count(struct opb_session *session)
     return count;
 }
 
-bool
-opb_session_is_busy(struct opb_session *session)
+uint32_t
+opb_session_running_count(struct opb_session *session)
 {
-    bool is_busy;
+    uint32_t count;
 
     pthread_mutex_lock(&session->node->lock);
-    is_busy = session->call_lane_count > session->idle_count;
+    count = session->call_lane_count - session->idle_count;
     pthread_mutex_unlock(&session->node->lock);
-    return is_busy;
+    return count;
 }
 
 void

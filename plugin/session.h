@@ -66,8 +66,8 @@ struct opb_session *opb_session_at(struct opb_node *node, uint32_t worker);
 struct opb_session *opb_session_primary(struct opb_node *node);
 /* How many calls have been sent to it, without those that are nested in others. */
 uint64_t opb_session_call_count(struct opb_session *session);
-/* Whether one of them runs. */
-bool opb_session_is_busy(struct opb_session *session);
+/* How many of them run. */
+uint32_t opb_session_running_count(struct opb_session *session);
 /* Calls go to another session now: waits until those in this one have ended, and the
  * drivers that it has, until deadline_ms, its death, or the end of the node. */
 void opb_session_drain(struct opb_session *session, uint64_t deadline_ms);
