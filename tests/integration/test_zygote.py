@@ -2,6 +2,7 @@
 """Hosts are forked by a zygote, with modules that it has imported (Python.Preload)."""
 
 import os
+import re
 import signal
 import time
 
@@ -9,6 +10,8 @@ import pytest
 
 from server import (PATIENCE, PID_ROUTE, hosts_of, is_alive, marked_processes, ours_worker,
                     wait_until, zygotes_of)
+from test_workers import SCRIPT as SCRIPT_OF_WORKERS
+from test_workers import Holds, pids_in_time
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
@@ -421,6 +424,47 @@ _orthanc.RegisterRestCallback('/alive', alive)
         kill_host(server)
     assert 'has started' not in '\n'.join(line for line in server.log().splitlines()
                                           if 'Preload' in line)
+    assert server.stop() == 0
+
+
+COUNTED = '''
+import os
+with open(%r, 'a') as f:
+    f.write('%%d\\n' %% os.getpid())
+'''
+
+
+def test_several_hosts_share_what_one_zygote_has_imported(orthanc, tmp_path):
+    """Also those that come after them: in a generation, in the place of a dead one, after a reload."""
+    counter = tmp_path / 'counter'
+    _, env = modules_in(tmp_path, counted=COUNTED % str(counter))
+    server = orthanc(env=env, python={'Preload': ['counted'], 'Workers': 3}, script=r'''
+import sys
+HAD = 'counted' in sys.modules
+import counted
+''' + SCRIPT_OF_WORKERS + "\nsay('had', HAD, os.getpid())\n")
+    supervisor, zygote = server.supervisor(), zygote_of(server)
+    held = Holds(server, tmp_path)
+
+    def hosts():
+        """They serve, and have found the module: {worker: process}."""
+        found = pids_in_time(held, 3)
+        assert sorted(found.values()) == sorted(hosts_of(supervisor))
+        for pid in found.values():
+            assert re.search('^had True %d$' % pid, server.out(), re.MULTILINE)
+        return found
+
+    first = hosts()
+    os.kill(first[1], signal.SIGKILL)
+    wait_until(lambda: not is_alive(first[1]), 10, 'its end')
+    second = hosts()
+    assert (second[0], second[2]) == (first[0], first[2]) and second[1] != first[1]
+    assert server.post('/python-bridge/reload').status_code == 200
+    wait_until(lambda: len(hosts_of(supervisor)) == 3, 20, 'the end of the first generation')
+    assert not set(hosts().values()) & set(second.values())
+    assert zygotes_of(supervisor) == [zygote]
+    assert counter.read_text() == '%d\n' % zygote
+    held.close()
     assert server.stop() == 0
 
 
