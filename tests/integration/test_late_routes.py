@@ -96,7 +96,7 @@ class Load:
 
 
 def start(orthanc, **python):
-    neighbour = os.path.join(BUILD, 'tests', 'integration', 'neighbour', 'libneighbour.so')
+    neighbour = os.path.join(BUILD, 'tests', 'integration', 'plain', 'libneighbour.so')
     return orthanc(script=SCRIPT, python=python, config={'Plugins': [neighbour, ours_plugin()]})
 
 

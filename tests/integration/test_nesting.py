@@ -104,7 +104,7 @@ def test_a_nested_archive_fits_on_the_stack(orthanc):
 
 def naked(orthanc):
     """A server with a plugin that has neither a private stack nor the shim."""
-    path = os.path.join(BUILD, 'tests', 'integration', 'naked', 'libnaked.so')
+    path = os.path.join(BUILD, 'tests', 'integration', 'plain', 'libnaked.so')
     return orthanc(None, config={'Plugins': [path]})
 
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* tests/integration/naked/naked.c - a plugin without our two protections
+/* tests/integration/plain/naked.c - a plugin without our two protections
  *
  * It calls the SDK from a REST callback as any plain plugin does: on the thread's own small
  * stack, and without a catch-all. test_nesting.py shows with it what plugin/stack.c and
@@ -9,7 +9,7 @@
  *   /naked/find            a query that makes JsonCpp throw, on a thread of the plugin's
  * own
  */
-#include <orthanc/OrthancCPlugin.h>
+#include "plain.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -17,21 +17,11 @@
 
 #define FRAME_BYTES 49152 /* of the about 74 KiB that a callback of an HTTP thread has */
 
-#define EXPORT __attribute__((visibility("default")))
-
-EXPORT int32_t OrthancPluginInitialize(OrthancPluginContext *context);
-EXPORT void OrthancPluginFinalize(void);
-EXPORT const char *OrthancPluginGetName(void);
-EXPORT const char *OrthancPluginGetVersion(void);
-
-static OrthancPluginContext *orthanc;
-
 static OrthancPluginErrorCode
 archive(OrthancPluginRestOutput *output, const char *url,
         const OrthancPluginHttpRequest *request)
 {
     volatile char frame[FRAME_BYTES];
-    OrthancPluginMemoryBuffer buffer = {NULL, 0};
     OrthancPluginErrorCode code;
     char uri[256];
 
@@ -40,13 +30,8 @@ archive(OrthancPluginRestOutput *output, const char *url,
         frame[i] = 1; /* a callback's locals */
     }
     (void)snprintf(uri, sizeof(uri), "/studies/%s/archive", request->groups[0]);
-    code = OrthancPluginRestApiGet(orthanc, &buffer, uri);
-    if (code == OrthancPluginErrorCode_Success) {
-        OrthancPluginAnswerBuffer(orthanc, output, buffer.data, buffer.size,
-                                  frame[0] == 1 ? "application/zip" : "text/plain");
-        OrthancPluginFreeMemoryBuffer(orthanc, &buffer);
-    }
-    return code;
+    code = plain_hand_on(output, uri, false, "application/zip");
+    return frame[0] == 1 ? code : OrthancPluginErrorCode_InternalError; /* it is in use */
 }
 
 static void *
@@ -56,10 +41,10 @@ find_on_own_thread(void *argument)
     OrthancPluginMemoryBuffer buffer = {NULL, 0};
 
     (void)argument;
-    if (OrthancPluginRestApiPost(orthanc, &buffer, "/tools/find", query,
+    if (OrthancPluginRestApiPost(plain_context(), &buffer, "/tools/find", query,
                                  (uint32_t)strlen(query)) ==
         OrthancPluginErrorCode_Success) {
-        OrthancPluginFreeMemoryBuffer(orthanc, &buffer);
+        OrthancPluginFreeMemoryBuffer(plain_context(), &buffer);
     }
     return NULL;
 }
@@ -76,32 +61,14 @@ find(OrthancPluginRestOutput *output, const char *url,
         return OrthancPluginErrorCode_Plugin;
     }
     pthread_join(thread, NULL);
-    OrthancPluginAnswerBuffer(orthanc, output, "survived", 8, "text/plain");
+    OrthancPluginAnswerBuffer(plain_context(), output, "survived", 8, "text/plain");
     return OrthancPluginErrorCode_Success;
 }
 
-int32_t
-OrthancPluginInitialize(OrthancPluginContext *context)
-{
-    orthanc = context;
-    OrthancPluginRegisterRestCallbackNoLock(context, "/naked/archive/(.*)", archive);
-    OrthancPluginRegisterRestCallbackNoLock(context, "/naked/find", find);
-    return 0;
-}
+static const struct plain_route routes[] = {
+    {"/naked/archive/(.*)", archive},
+    {"/naked/find", find},
+    {NULL, NULL},
+};
 
-void
-OrthancPluginFinalize(void)
-{
-}
-
-const char *
-OrthancPluginGetName(void)
-{
-    return "naked";
-}
-
-const char *
-OrthancPluginGetVersion(void)
-{
-    return "1";
-}
+const struct plain_plugin plain_plugin = {.name = "naked", .routes = routes};
