@@ -43,7 +43,7 @@ NAMES = ('orthanc', 'supervisor', 'host', 'child')
 SUBSETS = [subset for size in range(1, 5) for subset in itertools.combinations(NAMES, size)]
 
 
-@pytest.mark.skipif(SYS_FORK is None, reason='the number of the system call is another one here')
+@pytest.mark.skipif(SYS_FORK is None, reason='the script calls fork by the number that it has on x86_64')
 @pytest.mark.parametrize('victims', SUBSETS, ids='-'.join)
 def test_any_subset_killed(orthanc, victims):
     server = orthanc(script=SCRIPT.replace('SYS_FORK', str(SYS_FORK)), python={'QueueTimeout': 20, 'DrainTimeout': 1})

@@ -256,10 +256,9 @@ def test_names_of_loaded_modules(orthanc, plugin, name):
         assert 'loaded' not in server.out()
 
 
+@pytest.mark.ours
 def test_python_path_key(orthanc):
     """Contract 4.1: an alias since 4.1; PythonScript wins."""
-    if 'ours' not in PLUGINS:
-        pytest.skip('the official plugin here has no section Python')
     base = os.path.join(str(orthanc.base), 'other.py')
     with open(base, 'w', encoding='utf-8') as f:
         f.write("print('other', flush=True)\n")

@@ -208,8 +208,6 @@ SIZE_FAILS = ['create', 'size', 'free']
 
 @pytest.fixture(scope='module')
 def driver_server(module_orthanc):
-    if 'ours' not in PLUGINS:
-        pytest.skip('the official plugin 4.0 has no drivers (contract 3.1)')
     return module_orthanc(script=SECOND, dicom=True, config=CONFIG)
 
 
