@@ -8,14 +8,16 @@ OPB_TEST_PLUGINS    'official,ours' (default), or one of them
 OPB_TEST_PATIENCE   factor on every deadline, for slow machines and sanitizers
 """
 
+import json
 import os
 import re
+import shutil
 import sys
 
 import pytest
 
 import tally
-from server import OFFICIAL, OrthancServer
+from server import OFFICIAL, REPOSITORY, OrthancServer
 
 PLUGINS = [name for name in os.environ.get('OPB_TEST_PLUGINS', 'official,ours').split(',') if name]
 
@@ -111,6 +113,20 @@ def module_orthanc(tmp_path_factory, request):
 def plugin(request):
     """The name of each plugin in turn."""
     return request.param
+
+
+@pytest.fixture
+def example(orthanc, tmp_path):
+    """example(plugin, name, config=..., **server arguments): a server in a copy of examples/NAME."""
+    def start(plugin, name, config=None, **kwargs):
+        directory = os.path.join(str(tmp_path), 'copy-%s-%s' % (plugin, name))
+        shutil.copytree(os.path.join(REPOSITORY, 'examples', name), directory)
+        with open(os.path.join(directory, 'orthanc.json'), encoding='utf-8') as f:
+            fragment = json.load(f)
+        fragment.update({'StableAge': 1} if 'StableAge' in fragment else {})
+        fragment.update(config or {})
+        return orthanc(plugin, config=fragment, cwd=directory, **kwargs)
+    return start
 
 
 @pytest.fixture

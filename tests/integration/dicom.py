@@ -100,6 +100,11 @@ def storescu(server, path, *options, aet='TESTER'):
     return _run(['storescu', '-v', *options] + _peer(server, aet) + [str(path)])
 
 
+def storescu_to(port, path, aet='TESTER', called='PYNETDICOM'):
+    """To another server than Orthanc's."""
+    return _run(['storescu', '-v', '-aet', aet, '-aec', called, '127.0.0.1', str(port), str(path)])
+
+
 def findscu(server, *keys, aet='TESTER', model='-S'):
     arguments = [item for key in keys for item in ('-k', key)]
     return _run(['findscu', '-v', model] + _peer(server, aet) + arguments)

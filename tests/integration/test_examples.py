@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import dicom
+import test_examples_further
 from conftest import PLUGINS, needs_default_pool
 from server import REPOSITORY, wait_until
 
@@ -24,26 +25,14 @@ NO_SCRIPTS = {'haproxy'}    # configuration, in test_haproxy.py
 EXAMPLES = os.path.join(REPOSITORY, 'examples')
 
 
-@pytest.fixture
-def example(orthanc, tmp_path):
-    """example(plugin, name, config=..., **server arguments): a server in a copy of examples/NAME."""
-    def start(plugin, name, config=None, **kwargs):
-        directory = os.path.join(str(tmp_path), 'copy-%s-%s' % (plugin, name))
-        shutil.copytree(os.path.join(EXAMPLES, name), directory)
-        with open(os.path.join(directory, 'orthanc.json'), encoding='utf-8') as f:
-            fragment = json.load(f)
-        fragment.update({'StableAge': 1} if 'StableAge' in fragment else {})
-        fragment.update(config or {})
-        return orthanc(plugin, config=fragment, cwd=directory, **kwargs)
-    return start
-
-
 def test_every_example_is_complete_and_listed():
     """A script that its configuration names, requests, a line in the index, a test here."""
     with open(os.path.join(EXAMPLES, 'README.md'), encoding='utf-8') as f:
         index = f.read()
-    with open(__file__, encoding='utf-8') as f:
-        tests = f.read()
+    tests = ''
+    for path in (__file__, test_examples_further.__file__):
+        with open(path, encoding='utf-8') as f:
+            tests += f.read()
     names = [name for name in sorted(os.listdir(EXAMPLES))
              if os.path.isdir(os.path.join(EXAMPLES, name))]
     assert len(names) >= 19
