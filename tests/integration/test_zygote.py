@@ -173,6 +173,7 @@ def numbers(output, uri, **request):
 orthanc.RegisterRestCallback('/numbers', numbers)
 
 def children(output, uri, **request):
+    numpy.random.random()                   # newer releases seed it when it is first used
     barrier = multiprocessing.Barrier(2)    # so that each child has one
     with multiprocessing.Pool(2, keep, (barrier,)) as pool:
         values = pool.map(draw, range(2), 1)
