@@ -84,6 +84,63 @@ def test_each_server_has_hosts_logs_and_generations_of_its_own(scene):
         assert server.host_pid() in pids
 
 
+def test_each_server_has_registrations_of_its_own(orthanc):
+    """What one script registers, loses or adds changes no other server."""
+    pool = Daemon().start()
+    script = '''
+import orthanc
+def answer(output, uri, **request):
+    output.AnswerBuffer('NAME', 'text/plain')
+orthanc.RegisterRestCallback('/ROUTE', answer)
+'''
+    with_filter = script + 'orthanc.RegisterIncomingHttpRequestFilter(lambda uri, **request: uri != "/patients")\n'
+    first = orthanc(python={'Pool': pool.socket}, script=with_filter.replace('NAME', 'one').replace('ROUTE', 'a'))
+    second = orthanc(python={'Pool': pool.socket}, script=script.replace('NAME', 'two').replace('ROUTE', 'b'))
+    def found(server):
+        return [(answer.status_code, answer.text if answer.status_code == 200 and path in ('/a', '/b') else '')
+                for path, answer in ((path, server.get(path)) for path in ('/a', '/b', '/patients'))]
+    assert found(first) == [(200, 'one'), (404, ''), (403, '')]
+    assert found(second) == [(404, ''), (200, 'two'), (200, '')]
+    with open(first.script_path, 'w', encoding='utf-8') as f:
+        f.write(script.replace('NAME', 'three').replace('ROUTE', 'b'))
+    assert first.post('/python-bridge/reload').json()['Generation'] == 2
+    wait_until(lambda: found(first) == [(404, ''), (200, 'three'), (200, '')], 20, 'its new route')
+    assert found(second) == [(404, ''), (200, 'two'), (200, '')]
+    assert (first.stop(), second.stop()) == (0, 0)
+    pool.close()
+
+
+def test_a_server_that_stops_lets_its_hosts_finish_and_no_other(scene):
+    """The call that runs returns, atexit functions run, and the hosts are gone."""
+    first, others = scene.servers[0], scene.servers[1:]
+    with open(first.script_path, 'a', encoding='utf-8') as f:
+        f.write(r'''
+import atexit
+atexit.register(lambda: os.write(1, b'finished\n'))
+def slow(output, uri, **request):
+    os.write(1, b'inside\n')
+    time.sleep(2)
+    os.write(1, b'done\n')
+    output.AnswerBuffer('slow', 'text/plain')
+orthanc.RegisterRestCallback('/slow', slow)
+''')
+    assert first.stop() == 0
+    first.start()
+    mine, theirs = [first.host_pid()], [server.host_pid() for server in others]
+    with Load(others, work) as load:
+        thread = threading.Thread(target=lambda: first.raw(b'GET /slow HTTP/1.1\r\nHost: x\r\n\r\n'))
+        thread.start()
+        scene.pool.wait_for_out('^inside$')
+        assert first.stop() == 0
+        thread.join()
+        assert re.findall('^(?:inside|done|finished)$', scene.pool.log(), re.MULTILINE) == [
+            'inside', 'done', 'finished']
+        assert not set(mine) & set(scene.pool.hosts())
+        load.wait_for_more()
+    assert all(load.results(server) == {200} for server in others), load.answers
+    assert [server.host_pid() for server in others] == theirs
+
+
 def test_one_server_killed_and_started_in_a_loop(scene):
     """The others answer all the time, by the same hosts; nothing of the dead one is left."""
     first, others = scene.servers[0], scene.servers[1:]

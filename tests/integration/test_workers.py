@@ -13,6 +13,7 @@ import pytest
 
 import dicom
 from server import REPOSITORY, is_alive, wait_until
+from test_commitment import Pair
 from test_move import SUCCESS, move
 from test_reload import RELOAD, reload, write
 
@@ -462,6 +463,38 @@ def test_drivers_stay_with_the_host_that_made_them(orthanc):
         assert len({pid for _, pid in calls}) == 1, calls
         found[calls[0][1]].add(name)
     assert len(found) > 1, 'all moves went to one host, which proves nothing: %s' % found
+
+
+COMMITMENT = SCRIPT + r'''
+class Driver:
+    def __init__(self, transaction):
+        self.transaction = transaction
+
+def scp(job, transaction, classes, instances, remote, called):
+    say('scp', transaction, os.getpid())
+    return Driver(transaction)
+
+def lookup(sop_class, sop_instance, driver):
+    say('lookup', driver.transaction, os.getpid())
+    return orthanc.StorageCommitmentFailureReason.SUCCESS
+
+orthanc.RegisterStorageCommitmentScpCallback(scp, lookup)
+'''
+
+
+def test_a_storage_commitment_stays_with_the_host_that_took_it(orthanc):
+    pair = Pair(orthanc, COMMITMENT, python={'Workers': 3})
+    with Load(pair.scp, threads=3):
+        transactions = [pair.ask() for _ in range(8)]
+        for transaction in transactions:
+            assert set(pair.reasons(transaction).values()) == {0}
+    hosts = set()
+    for transaction in transactions:
+        calls = re.findall(r'^(scp|lookup) %s (\d+)$' % transaction, pair.scp.out(), re.MULTILINE)
+        assert [call for call, _ in calls] == ['scp'] + 3 * ['lookup'], calls
+        assert len({pid for _, pid in calls}) == 1, calls
+        hosts.add(calls[0][1])
+    assert len(hosts) > 1, 'all went to one host, which proves nothing: %s' % hosts
 
 
 def test_all_hosts_finish_when_orthanc_stops(orthanc):

@@ -45,6 +45,12 @@ def next_pid(server, before):
     return int(answer.text) if answer.status_code == 200 and int(answer.text) != before else None
 
 
+def memory_of(pid):
+    """Its sizes in KiB, as the kernel counts them."""
+    with open('/proc/%d/smaps_rollup' % pid, encoding='ascii') as f:
+        return {name: int(value) for name, value in re.findall(r'^(\w+): +(\d+) kB$', f.read(), re.MULTILINE)}
+
+
 def without_zygotes(tmp_path):
     """A worker that starts each host with a Python of its own."""
     path = tmp_path / 'worker'
@@ -470,6 +476,29 @@ import counted
     assert counter.read_text() == '%d\n' % zygote
     held.close()
     assert server.stop() == 0
+
+
+def test_what_a_module_has_in_memory_is_there_once(orthanc, tmp_path):
+    """Of 100 MB that the module has made, no host has a copy of its own, though it reads them,
+    and looks for garbage in them."""
+    _, env = modules_in(tmp_path, big='BYTES = b"x" * 60_000_000\nOBJECTS = [[str(i)] for i in range(300_000)]\n')
+    server = orthanc(env=env, python={'Preload': ['big'], 'Workers': 3}, script=r'''
+import big, gc, json, os
+import orthanc
+def read(output, uri, **request):
+    assert big.BYTES.count(b'y') == 0
+    gc.collect()
+    output.AnswerBuffer(str(os.getpid()), 'text/plain')
+orthanc.RegisterRestCallback('/read', read)
+''')
+    assert server.get('/read', timeout=60).status_code == 200
+    hosts = hosts_of(server.supervisor())
+    assert len(hosts) == 3
+    for pid in hosts + [zygote_of(server)]:
+        sizes = memory_of(pid)
+        assert sizes['Rss'] > 80_000, sizes
+        assert sizes['Private_Dirty'] < 30_000, sizes
+        assert sizes['Pss'] < sizes['Rss'] / 2, sizes
 
 
 def test_a_slow_module_is_imported_once(orthanc, tmp_path):
