@@ -37,7 +37,8 @@ end_busy(struct opb_pool *pool, uint32_t worker)
 {
     struct opb_session *session = opb_session_at(pool->node, worker);
 
-    if (session != NULL && opb_session_running_count(session) > 0 && opb_session_condemn(session)) {
+    if (session != NULL && opb_session_running_count(session) > 0 &&
+        opb_session_condemn(session)) {
         opb_log_error("Orthanc stops, and has waited for %g s for Python callbacks that "
                       "still run (Python.DrainTimeout): the host (pid %ld) is killed. "
                       "Where its threads are follows",

@@ -257,8 +257,8 @@ OPB_MUST_CHECK enum opb_status opb_scripts_check(const struct opb_pool *pool,
 void opb_scripts_bind(struct opb_host *host);
 
 /* capacity.c. How many hosts a node that wants so many gets: at least one, or 0 if none is
- * free. node: the one that asks, if it has attached; it keeps what it has. */
-uint32_t opb_capacity_grant(const struct opb_pool *pool, const struct opb_node *node,
+ * free. asking: who does, if it has attached; it keeps what it has. */
+uint32_t opb_capacity_grant(const struct opb_pool *pool, const struct opb_node *asking,
                             uint32_t wanted);
 
 /* connection.c. Takes *fd and sets it to -1, on success only. A stranger's greeting is
