@@ -4,7 +4,8 @@
     python3 -m venv /srv/venv
     /srv/venv/bin/pip install ...
 
-It must be one of the Python that runs the script. addsitedir() looks at .pth files as well,
+The bridge has a key for this, "Python.VirtualEnv"; this way works under Orthanc's own plugin
+too. It must be one of the Python that runs the script. addsitedir() looks at .pth files as well,
 and what it adds is put in front: so modules of the environment win over those of the system.
 """
 
