@@ -26,13 +26,13 @@ UIDS = {'StudyInstanceUID', 'SeriesInstanceUID', 'SOPInstanceUID', 'FrameOfRefer
         'ReferencedSOPInstanceUID'}
 
 
-def secret_number(text, bits):
+def secret_number(text: str, bits: int) -> int:
     """Always the same for the same text, and for nobody without the key."""
     digest = hmac.new(KEY, text.encode(), hashlib.sha256).digest()
     return int.from_bytes(digest, 'big') >> (256 - bits)
 
 
-def replace(dataset, element):
+def replace(dataset: pydicom.Dataset, element: pydicom.DataElement) -> None:
     """Called by pydicom for each element, also those inside of sequences."""
     if element.keyword in REMOVED:
         del dataset[element.tag]
@@ -42,7 +42,7 @@ def replace(dataset, element):
         element.value = 'P%010d' % secret_number(str(element.value), 33)
 
 
-def anonymize(content):
+def anonymize(content: bytes) -> bytes:
     """A DICOM file without the identity of its patient, as bytes."""
     dataset = pydicom.dcmread(io.BytesIO(content))
     dataset.remove_private_tags()
@@ -55,7 +55,7 @@ def anonymize(content):
     return stream.getvalue()
 
 
-def on_received(content, origin):
+def on_received(content: bytes, origin: int) -> tuple[int, bytes | None]:
     """What Orthanc does with an instance that has arrived.
 
     An exception would let the original in. MODIFY without a file makes Orthanc refuse it,

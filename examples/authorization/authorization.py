@@ -5,15 +5,17 @@ Who is not allowed gets "403 Forbidden".
 """
 
 import pprint
+from typing import Any
 
 import orthanc
 
 
-def is_allowed(uri, **request):
+def is_allowed(uri: str, **request: Any) -> bool:
     """Must return True or False; request['method'] is a number of orthanc.HttpMethod."""
     print('Access to', uri)
     pprint.pprint(request)
-    return request['method'] != orthanc.HttpMethod.DELETE
+    method: int = request['method']
+    return method != orthanc.HttpMethod.DELETE
 
 
 orthanc.RegisterIncomingHttpRequestFilter(is_allowed)

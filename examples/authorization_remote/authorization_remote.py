@@ -7,6 +7,7 @@ be asked, the exception refuses the request.
 """
 
 import json
+from typing import Any
 
 import orthanc
 import requests
@@ -16,7 +17,7 @@ SERVICE_URL = settings.get('Url', 'http://localhost:8000/authorize')
 TIMEOUT_S = 5
 
 
-def is_allowed(uri, **request):
+def is_allowed(uri: str, **request: Any) -> bool:
     """Asks the service."""
     answer = requests.post(SERVICE_URL, json={'uri': uri, 'headers': request['headers']},
                            timeout=TIMEOUT_S)

@@ -13,7 +13,7 @@ import sys
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers POST /authorize."""
 
-    def do_POST(self):  # pylint: disable=invalid-name
+    def do_POST(self) -> None:  # pylint: disable=invalid-name
         """The headers of the request arrive with names in lower case."""
         question = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
         print(question['uri'], flush=True)

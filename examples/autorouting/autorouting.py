@@ -7,7 +7,7 @@ The modality is declared in "DicomModalities" of the configuration.
 import orthanc
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Sends; the job's log and the event's traceback tell if that failed."""
     if change_type == orthanc.ChangeType.STABLE_STUDY:
         print('Stable study:', resource)

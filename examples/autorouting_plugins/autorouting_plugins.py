@@ -7,6 +7,7 @@ the DICOMweb plugin's for the server "sample".
 """
 
 import json
+from typing import Any
 
 import orthanc
 
@@ -14,14 +15,14 @@ settings = json.loads(orthanc.GetConfiguration()).get('AutoRouting', {})
 ROUTE = settings.get('Route', '/dicom-web/servers/sample/store')
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Posts the identifier of the study to the route."""
     if change_type == orthanc.ChangeType.STABLE_STUDY:
         print('Stable study:', resource)
         orthanc.RestApiPostAfterPlugins(ROUTE, resource)
 
 
-def receive(output, uri, **request):
+def receive(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Stands in for a plugin's route, to see the study arrive."""
     print('Routed study:', request['body'].decode())
     output.AnswerBuffer('{}', 'application/json')

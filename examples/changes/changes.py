@@ -11,7 +11,7 @@ import orthanc
 settings = json.loads(orthanc.GetConfiguration()).get('Changes', {})
 
 
-def store_first_file():
+def store_first_file() -> None:
     """Stores the configured file, through the server's own REST API."""
     path = settings.get('FirstFile')
     if path:
@@ -19,7 +19,7 @@ def store_first_file():
             orthanc.RestApiPost('/instances', file.read())
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Called for one event after the other, in their order."""
     if change_type == orthanc.ChangeType.ORTHANC_STARTED:
         print('Started')

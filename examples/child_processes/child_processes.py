@@ -9,18 +9,19 @@ import concurrent.futures
 import io
 import json
 import signal
+from typing import Any
 
 import orthanc
 import pydicom
 
 
-def measure(instance_id):
+def measure(instance_id: str) -> float:
     """Runs in a process of the pool."""
     content = orthanc.RestApiGet('/instances/%s/file' % instance_id)
     return float(pydicom.dcmread(io.BytesIO(content)).pixel_array.mean())
 
 
-def ignore_interrupts():
+def ignore_interrupts() -> None:
     """Ctrl-C is for Orthanc, which ends the pool with the script."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -28,7 +29,7 @@ def ignore_interrupts():
 POOL = concurrent.futures.ProcessPoolExecutor(4, initializer=ignore_interrupts)
 
 
-def answer(output, uri, **request):
+def answer(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Serves the route."""
     (series_id,) = request['groups']
     instances = json.loads(orthanc.RestApiGet('/series/%s' % series_id))['Instances']
@@ -36,7 +37,7 @@ def answer(output, uri, **request):
     output.AnswerBuffer(json.dumps(values, indent=2), 'application/json')
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Ends the processes with the server."""
     if change_type == orthanc.ChangeType.ORTHANC_STOPPED:
         POOL.shutdown()

@@ -19,7 +19,7 @@ TAGS = {
 }
 
 
-def create():
+def create() -> bytes:
     """Returns the bytes of the new DICOM file."""
     with open(IMAGE, 'rb') as file:
         image = orthanc.UncompressImage(file.read(), orthanc.ImageFormat.PNG)
@@ -27,7 +27,7 @@ def create():
                                orthanc.CreateDicomFlags.GENERATE_IDENTIFIERS)
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Decoding needs a server that has started."""
     if change_type == orthanc.ChangeType.ORTHANC_STARTED:
         content = create()

@@ -19,7 +19,7 @@ WRONG_CLASS = 0xa900
 CANNOT_UNDERSTAND = 0xc000
 
 
-def decide(instance):
+def decide(instance: orthanc.DicomInstance) -> int:
     """The status that the sender gets. The instance may be used until this returns."""
     aet = instance.GetInstanceRemoteAet()
     if aet not in OPTIONS.get('Aets', [aet]):

@@ -12,6 +12,7 @@ it with DCMTK (on one line each):
 """
 
 import json
+from typing import Any
 
 import orthanc
 
@@ -21,12 +22,13 @@ IDENTIFIERS = ('PatientID', 'AccessionNumber', 'StudyInstanceUID', 'SeriesInstan
                'SOPInstanceUID')
 
 
-def post(uri, body):
+def post(uri: str, body: dict[str, Any]) -> Any:
     """The JSON answer of a route of the REST API."""
     return json.loads(orthanc.RestApiPost(uri, json.dumps(body)))
 
 
-def on_find(answers, query, issuer_aet, called_aet):
+def on_find(answers: orthanc.FindAnswers, query: orthanc.FindQuery,
+            issuer_aet: str, called_aet: str) -> None:
     """Asks the other server the same. What fails there fails here, with a traceback in the log."""
     wanted = {query.GetFindQueryTagName(index): query.GetFindQueryValue(index)
               for index in range(query.GetFindQuerySize())}
@@ -41,7 +43,7 @@ def on_find(answers, query, issuer_aet, called_aet):
         orthanc.RestApiDelete(asked['Path'])
 
 
-def on_move(**request):
+def on_move(**request: Any) -> None:
     """Has the other server send to the target, and waits for that."""
     resource = {name: request[name] for name in IDENTIFIERS if request[name]}
     post('/modalities/pacs/move', {'Level': LEVELS[request['Level']], 'Resources': [resource],

@@ -8,11 +8,13 @@ To try it with DCMTK:
 """
 
 import json
+from typing import Any
 
 import orthanc
 
 
-def on_find(answers, query, issuer_aet, called_aet):
+def on_find(answers: orthanc.FindAnswers, query: orthanc.FindQuery,
+            issuer_aet: str, called_aet: str) -> None:
     """Gives one answer, which repeats the request."""
     print('C-FIND request from %s to %s:' % (issuer_aet, called_aet))
     answer = {}
@@ -26,7 +28,7 @@ def on_find(answers, query, issuer_aet, called_aet):
         json.dumps(answer), None, orthanc.CreateDicomFlags.NONE))
 
 
-def on_move(**request):
+def on_move(**request: Any) -> None:
     """Reports the request; to send something, post to /modalities/{name}/store."""
     orthanc.LogWarning('C-MOVE request to be handled in Python: '
                        + json.dumps(request, indent=4, sort_keys=True))

@@ -3,12 +3,13 @@
 
 import io
 import json
+from typing import Any
 
 import orthanc
 import xlwt
 
 
-def report(output, uri, **request):
+def report(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """One sheet, one row per study: patient ID, patient name, study description."""
     if request['method'] != 'GET':
         output.SendMethodNotAllowed('GET')

@@ -7,7 +7,7 @@ import numbers
 import orthanc
 
 
-def describe_class(name, cls):
+def describe_class(name: str, cls: type) -> None:
     """Prints a class with its enumeration values and methods."""
     print('Class %s:\n  Documentation: %s' % (name, inspect.getdoc(cls)))
     for member_name, member in inspect.getmembers(cls):

@@ -7,6 +7,7 @@ what the rest of the query matches.
 
 import json
 import re
+from typing import Any
 
 import orthanc
 
@@ -14,7 +15,7 @@ PATHS = {'Patient': '/patients/', 'Study': '/studies/', 'Series': '/series/',
          'Instance': '/instances/'}
 
 
-def read_metadata(resource):
+def read_metadata(resource: dict[str, str]) -> Any:
     """The metadata of a found resource; None if it was deleted in the meantime."""
     path = PATHS[resource['Type']] + resource['ID'] + '/metadata?expand'
     try:
@@ -25,12 +26,12 @@ def read_metadata(resource):
         raise
 
 
-def matches(metadata, patterns):
+def matches(metadata: dict[str, str], patterns: dict[str, str]) -> bool:
     """True if every named value matches its pattern from the beginning."""
     return all(re.match(pattern, metadata.get(name, '')) for name, pattern in patterns.items())
 
 
-def find_with_metadata(output, uri, **request):
+def find_with_metadata(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Asks the route of the core with the same query, and filters its answer."""
     if request['method'] != 'POST':
         output.SendMethodNotAllowed('POST')

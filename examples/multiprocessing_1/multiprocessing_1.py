@@ -7,13 +7,14 @@ multiprocessing_2 does better.
 
 import math
 import time
+from typing import Any
 
 import orthanc
 
 ROUNDS = 100
 
 
-def slow_computation():
+def slow_computation() -> str:
     """Keeps a processor busy for a while."""
     start = time.monotonic()
     for _ in range(ROUNDS):
@@ -22,7 +23,7 @@ def slow_computation():
     return 'computation done in %.03f seconds\n' % (time.monotonic() - start)
 
 
-def answer(output, uri, **request):
+def answer(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Serves the route."""
     output.AnswerBuffer(slow_computation(), 'text/plain')
 

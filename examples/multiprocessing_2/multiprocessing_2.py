@@ -5,13 +5,14 @@ import math
 import multiprocessing
 import signal
 import time
+from typing import Any
 
 import orthanc
 
 ROUNDS = 100
 
 
-def slow_computation():
+def slow_computation() -> str:
     """Keeps a processor busy for a while, in a process of the pool."""
     start = time.monotonic()
     for _ in range(ROUNDS):
@@ -20,7 +21,7 @@ def slow_computation():
     return 'computation done in %.03f seconds\n' % (time.monotonic() - start)
 
 
-def ignore_interrupts():
+def ignore_interrupts() -> None:
     """Ctrl-C is for Orthanc, which ends the pool with the script."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -28,12 +29,12 @@ def ignore_interrupts():
 POOL = multiprocessing.Pool(4, initializer=ignore_interrupts)
 
 
-def answer(output, uri, **request):
+def answer(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Other requests are served while this one waits."""
     output.AnswerBuffer(POOL.apply(slow_computation), 'text/plain')
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Ends the processes with the server."""
     if change_type == orthanc.ChangeType.ORTHANC_STOPPED:
         POOL.terminate()

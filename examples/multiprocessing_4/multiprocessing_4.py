@@ -7,6 +7,7 @@ A token made at the start gives it access, whatever users the server knows.
 import json
 import multiprocessing
 import signal
+from typing import Any
 
 import orthanc
 import requests
@@ -16,7 +17,7 @@ PORT = json.loads(orthanc.GetConfiguration()).get('HttpPort', 8042)
 TIMEOUT_S = 30
 
 
-def list_instances(port, token):
+def list_instances(port: int, token: str) -> str:
     """Runs in a process of the pool."""
     answer = requests.get('http://127.0.0.1:%d/instances' % port,
                           headers={'Authorization': token}, timeout=TIMEOUT_S)
@@ -24,7 +25,7 @@ def list_instances(port, token):
     return json.dumps(answer.json())
 
 
-def ignore_interrupts():
+def ignore_interrupts() -> None:
     """Ctrl-C is for Orthanc, which ends the pool with the script."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -32,12 +33,12 @@ def ignore_interrupts():
 POOL = multiprocessing.Pool(4, initializer=ignore_interrupts)
 
 
-def answer_list(output, uri, **request):
+def answer_list(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Serves the route."""
     output.AnswerBuffer(POOL.apply(list_instances, (PORT, TOKEN)), 'application/json')
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Ends the processes with the server."""
     if change_type == orthanc.ChangeType.ORTHANC_STOPPED:
         POOL.terminate()

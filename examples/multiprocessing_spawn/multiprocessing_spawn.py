@@ -10,12 +10,13 @@ import concurrent.futures
 import json
 import multiprocessing
 import signal
+from typing import Any
 
 import numpy
 import orthanc
 
 
-def ignore_interrupts():
+def ignore_interrupts() -> None:
     """Ctrl-C is for Orthanc, which ends the pool with the script."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -25,7 +26,7 @@ POOL = concurrent.futures.ProcessPoolExecutor(
     2, mp_context=multiprocessing.get_context('spawn'), initializer=ignore_interrupts)
 
 
-def compute(pixels):
+def compute(pixels: bytes) -> dict[str, float | str]:
     """Runs in a process of the pool."""
     values = numpy.frombuffer(pixels, dtype='<f4')
     return {'Minimum': float(values.min()), 'Maximum': float(values.max()),
@@ -33,7 +34,7 @@ def compute(pixels):
             'StartMethod': multiprocessing.get_start_method()}
 
 
-def answer(output, uri, **request):
+def answer(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Objects of Orthanc stay in this process; what travels are plain Python values."""
     (instance_id,) = request['groups']
     content = orthanc.RestApiGet('/instances/%s/file' % instance_id)
@@ -44,7 +45,7 @@ def answer(output, uri, **request):
     output.AnswerBuffer(json.dumps(POOL.submit(compute, pixels).result()), 'application/json')
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Ends the processes with the server."""
     if change_type == orthanc.ChangeType.ORTHANC_STOPPED:
         POOL.shutdown()

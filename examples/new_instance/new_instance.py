@@ -12,7 +12,7 @@ ORIGINS = {
 }
 
 
-def on_stored_instance(instance, instance_id):
+def on_stored_instance(instance: orthanc.DicomInstance, instance_id: str) -> None:
     """The instance may be used until this function returns."""
     print('Received instance %s: %d bytes, transfer syntax %s, SOP class %s' % (
         instance_id, instance.GetInstanceSize(), instance.GetInstanceMetadata('TransferSyntax'),

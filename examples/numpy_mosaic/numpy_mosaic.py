@@ -8,6 +8,7 @@ image is never wider than 4096 pixels. Of an instance with several frames, it sh
 import io
 import json
 import math
+from typing import Any
 
 import numpy
 import orthanc
@@ -17,7 +18,7 @@ LARGEST_TILE = 128
 LARGEST_WIDTH = 4096
 
 
-def position(instance):
+def position(instance: dict[str, Any]) -> tuple[int, str]:
     """What the instances are sorted by; those without a number come first."""
     try:
         number = int(instance['MainDicomTags'].get('InstanceNumber', ''))
@@ -26,7 +27,7 @@ def position(instance):
     return number, instance['ID']
 
 
-def make_mosaic(instances):
+def make_mosaic(instances: list[dict[str, Any]]) -> Any:
     """The mosaic as an array of rows, columns and colours."""
     columns = math.ceil(math.sqrt(len(instances)))
     rows = math.ceil(len(instances) / columns)
@@ -40,7 +41,7 @@ def make_mosaic(instances):
     return lines.reshape(rows * side, columns * side, 3)
 
 
-def mosaic(output, uri, **request):
+def mosaic(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """An instance without an image is an error, with its traceback in the log."""
     if request['method'] != 'GET':
         output.SendMethodNotAllowed('GET')

@@ -2,16 +2,17 @@
 """GET /sort-studies?offset=N&limit=N answers the studies by date, page by page."""
 
 import json
+from typing import Any
 
 import orthanc
 
 
-def study_date(study):
+def study_date(study: dict[str, Any]) -> str:
     """What the studies are sorted by."""
-    return study['MainDicomTags'].get('StudyDate', '')
+    return str(study['MainDicomTags'].get('StudyDate', ''))
 
 
-def sort_studies(output, uri, **request):
+def sort_studies(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Without a limit, or with 0, all studies from the offset on."""
     if request['method'] != 'GET':
         output.SendMethodNotAllowed('GET')

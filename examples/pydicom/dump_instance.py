@@ -2,12 +2,13 @@
 """GET /pydicom/ID shows the dataset of an instance as pydicom prints it."""
 
 import io
+from typing import Any
 
 import orthanc
 import pydicom
 
 
-def dump(output, uri, **request):
+def dump(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Answers the dataset as text."""
     if request['method'] != 'GET':
         output.SendMethodNotAllowed('GET')

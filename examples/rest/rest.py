@@ -2,11 +2,12 @@
 """Two new routes in the REST API, served by one function."""
 
 import pprint
+from typing import Any
 
 import orthanc
 
 
-def answer(output, uri, **request):
+def answer(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Shows on stdout what was asked, and says that it was heard."""
     print('Request for', uri)
     pprint.pprint(request)

@@ -2,6 +2,7 @@
 """Runs a function every second, from the start of the server to its end."""
 
 import threading
+from collections.abc import Callable
 
 import orthanc
 
@@ -11,13 +12,13 @@ INTERVAL_S = 1.0
 class Scheduler:
     """A timer that starts anew after each run."""
 
-    def __init__(self, work):
+    def __init__(self, work: Callable[[], None]) -> None:
         self.work = work
-        self.timer = None
+        self.timer: threading.Timer | None = None
         self.lock = threading.Lock()
         self.is_stopped = False
 
-    def run(self):
+    def run(self) -> None:
         """Works once and plans the next time."""
         self.work()
         with self.lock:
@@ -25,7 +26,7 @@ class Scheduler:
                 self.timer = threading.Timer(INTERVAL_S, self.run)
                 self.timer.start()
 
-    def stop(self):
+    def stop(self) -> None:
         """Nothing begins after this."""
         with self.lock:
             self.is_stopped = True
@@ -33,7 +34,7 @@ class Scheduler:
                 self.timer.cancel()
 
 
-def hello():
+def hello() -> None:
     """The work; any function of the module may be called here."""
     orthanc.LogWarning('In hello()')
 
@@ -41,7 +42,7 @@ def hello():
 scheduler = Scheduler(hello)
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Follows the life of the server."""
     if change_type == orthanc.ChangeType.ORTHANC_STARTED:
         orthanc.LogWarning('Starting the scheduler')

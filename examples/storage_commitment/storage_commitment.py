@@ -16,16 +16,16 @@ REASON = orthanc.StorageCommitmentFailureReason
 class Request:
     """One request of a peer; Orthanc keeps it as long as it remembers the job."""
 
-    def __init__(self, transaction, aet, count):
+    def __init__(self, transaction: str, aet: str, count: int) -> None:
         self.name = 'Storage commitment %s of %s' % (transaction, aet)
         orthanc.LogWarning('%s: %d instances' % (self.name, count))
 
-    def find(self, sop_instance_uid):
+    def find(self, sop_instance_uid: str) -> list[str]:
         """The identifiers that Orthanc has for an instance."""
         found = json.loads(orthanc.RestApiPost('/tools/lookup', sop_instance_uid))
         return [item['ID'] for item in found if item['Type'] == 'Instance']
 
-    def check(self, sop_class_uid, sop_instance_uid):
+    def check(self, sop_class_uid: str, sop_instance_uid: str) -> int:
         """The reason why an instance is not safe."""
         instances = self.find(sop_instance_uid)
         if not instances:
@@ -38,12 +38,13 @@ class Request:
         return REASON.SUCCESS
 
 
-def on_request(job, transaction, sop_class_uids, sop_instance_uids, remote_aet, called_aet):
+def on_request(job: str, transaction: str, sop_class_uids: list[str],
+               sop_instance_uids: list[str], remote_aet: str, called_aet: str) -> Request:
     """What it returns is handed to on_lookup()."""
     return Request(transaction, remote_aet, len(sop_instance_uids))
 
 
-def on_lookup(sop_class_uid, sop_instance_uid, request):
+def on_lookup(sop_class_uid: str, sop_instance_uid: str, request: Request) -> int:
     """Asked about one instance after the other."""
     try:
         reason = request.check(sop_class_uid, sop_instance_uid)

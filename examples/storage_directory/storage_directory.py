@@ -27,15 +27,15 @@ SUFFIXES = {
 class Bucket:
     """Objects by key. Any number of threads may use it."""
 
-    def __init__(self, directory):
+    def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
         os.makedirs(self.directory, exist_ok=True)
 
-    def path(self, key):
+    def path(self, key: str) -> str:
         """Where an object is. Keys have slashes, as in all buckets."""
         return os.path.join(self.directory, *key.split('/'))
 
-    def put(self, key, content):
+    def put(self, key: str, content: bytes) -> None:
         """Once this returns the object is there to stay; before, there is nothing of it."""
         path = self.path(key)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -55,12 +55,12 @@ class Bucket:
         finally:
             os.close(folder)
 
-    def get(self, key):
+    def get(self, key: str) -> bytes:
         """All of an object."""
         with open(self.path(key), 'rb') as f:
             return f.read()
 
-    def delete(self, key):
+    def delete(self, key: str) -> None:
         """An object that is not there is deleted already."""
         try:
             os.unlink(self.path(key))
@@ -71,20 +71,20 @@ class Bucket:
 BUCKET = Bucket(DIRECTORY)
 
 
-def key_of(uuid, content_type):
+def key_of(uuid: str, content_type: int) -> str:
     """Spread over 256 prefixes: "1f/1f0e....dcm"."""
     return '%s/%s%s' % (uuid[:2], uuid, SUFFIXES.get(content_type, ''))
 
 
-def create(uuid, content_type, data):
+def create(uuid: str, content_type: int, data: bytes) -> None:
     BUCKET.put(key_of(uuid, content_type), data)
 
 
-def read(uuid, content_type):
+def read(uuid: str, content_type: int) -> bytes:
     return BUCKET.get(key_of(uuid, content_type))
 
 
-def remove(uuid, content_type):
+def remove(uuid: str, content_type: int) -> None:
     """Must not use the REST API: Orthanc has locked its database meanwhile."""
     BUCKET.delete(key_of(uuid, content_type))
 

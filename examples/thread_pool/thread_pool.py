@@ -7,6 +7,7 @@ that of the series, whichever thread was the first.
 
 import concurrent.futures
 import json
+from typing import Any
 
 import orthanc
 
@@ -16,12 +17,12 @@ ANSWER_SECONDS = 60
 POOL = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix='series-tags')
 
 
-def tags_of(instance_id):
+def tags_of(instance_id: str) -> Any:
     """Runs in a thread of the pool, where every function of the module may be called."""
     return json.loads(orthanc.RestApiGet('/instances/%s/simplified-tags' % instance_id))
 
 
-def answer(output, uri, **request):
+def answer(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Waits for the threads. What fails in one of them is raised here."""
     if request['method'] != 'GET':
         output.SendMethodNotAllowed('GET')
@@ -33,7 +34,7 @@ def answer(output, uri, **request):
     output.AnswerBuffer(json.dumps(found, indent=2) + '\n', 'application/json')
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     """Ends the threads with the server."""
     if change_type == orthanc.ChangeType.ORTHANC_STOPPED:
         POOL.shutdown(cancel_futures=True)

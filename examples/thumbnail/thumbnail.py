@@ -5,6 +5,7 @@ The route keeps the name that it has in Orthanc's documentation; /thumbnail/ID i
 """
 
 import io
+from typing import Any
 
 import orthanc
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 SIZE = (64, 64)
 
 
-def thumbnail(output, uri, **request):
+def thumbnail(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """Lets Orthanc render the instance, and Pillow make it small."""
     if request['method'] != 'GET':
         output.SendMethodNotAllowed('GET')

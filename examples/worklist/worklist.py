@@ -17,7 +17,8 @@ SETTINGS = json.loads(orthanc.GetConfiguration()).get('Worklists', {})
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), SETTINGS.get('Folder', 'entries'))
 
 
-def on_worklist(answers, query, issuer_aet, called_aet):
+def on_worklist(answers: orthanc.WorklistAnswers, query: orthanc.WorklistQuery,
+                issuer_aet: str, called_aet: str) -> None:
     """Adds what matches. A file that cannot be read is reported, and left out."""
     for path in sorted(glob.glob(os.path.join(glob.escape(FOLDER), '*.json'))):
         try:
