@@ -28,9 +28,10 @@ class OrthancHandler(logging.Handler):
                 log, level = orthanc.LogWarning, 'WARNING'
             else:
                 log, level = orthanc.LogInfo, 'INFO'
-            if hasattr(orthanc, 'LogMessage'):
-                orthanc.LogMessage(text, record.name, record.filename, record.lineno,
-                                   orthanc.LogCategory.GENERIC, getattr(orthanc.LogLevel, level))
+            newer: Any = orthanc    # the types of an older bridge do not know these names
+            if hasattr(newer, 'LogMessage'):
+                newer.LogMessage(text, record.name, record.filename, record.lineno,
+                                 newer.LogCategory.GENERIC, getattr(newer.LogLevel, level))
             else:
                 log(text)
         except Exception:  # as the handlers of the standard library do
