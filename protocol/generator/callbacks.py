@@ -17,6 +17,10 @@ class Callback:
     classes: tuple[str, ...] = ()  # named above; Any where the SDK lacks them
 
 
+# Stands for what one callback of a registration makes and the others get.
+DRIVER = "Driver"
+
+
 _FIND_OLD = "answers: {0}Answers, query: {0}Query, issuer_aet: str, called_aet: str, /"
 _FIND_NEW = "answers: {0}Answers, query: {0}Query, connection: DicomConnection, /"
 _MOVE_NEW = (
@@ -33,7 +37,7 @@ _CONNECTION = ("DicomConnection",)
 CALLBACKS: dict[str, Callback] = {
     "RestCallback": Callback(
         "output: RestOutput, uri: str, /, *, method: str, groups: tuple[str, ...], "
-        "get: Mapping[str, str] = ..., headers: Mapping[str, str], body: bytes = ...",
+        "get: dict[str, str] = ..., headers: dict[str, str], body: bytes = ...",
         "object",
         "Answers a request through output. get is there for GET only, body for POST and PUT only: "
         "write f(output, uri, **request), or give them defaults.",
@@ -49,7 +53,7 @@ CALLBACKS: dict[str, Callback] = {
         "Takes a new instance, which is valid until the callback returns, and its identifier.",
     ),
     "HttpRequestFilter": Callback(
-        "uri: str, /, *, method: int, ip: str, headers: Mapping[str, str], get: Mapping[str, str] = ...",
+        "uri: str, /, *, method: int, ip: str, headers: dict[str, str], get: dict[str, str] = ...",
         "bool",
         "Says whether the request is allowed. method is a HttpMethod; get is there for GET only.",
     ),
@@ -58,11 +62,11 @@ CALLBACKS: dict[str, Callback] = {
     "WorklistCallback": Callback(_FIND_OLD.format("Worklist"), "object", "Answers a worklist request."),
     "WorklistCallback2": Callback(_FIND_NEW.format("Worklist"), "object", "Answers a worklist request.", _CONNECTION),
     "MoveCallback": Callback(_MOVE_OLD, "object", "Does a whole C-MOVE request."),
-    "MoveCreate2": Callback(_MOVE_OLD, "object", "Makes the driver of a C-MOVE request: any object."),
-    "MoveCreate3": Callback(_MOVE_NEW, "object", "Makes the driver of a C-MOVE request: any object.", _CONNECTION),
-    "MoveSize": Callback("driver: Any, /", "int", "Says how many sub-operations a driver has."),
-    "MoveApply": Callback("driver: Any, /", "object", "Does one sub-operation; to raise is to fail it."),
-    "MoveFree": Callback("driver: Any, /", "object", "Takes leave of a driver."),
+    "MoveCreate2": Callback(_MOVE_OLD, DRIVER, "Makes the driver of a C-MOVE request: any object."),
+    "MoveCreate3": Callback(_MOVE_NEW, DRIVER, "Makes the driver of a C-MOVE request: any object.", _CONNECTION),
+    "MoveSize": Callback("driver: Driver, /", "int", "Says how many sub-operations a driver has."),
+    "MoveApply": Callback("driver: Driver, /", "object", "Does one sub-operation; to raise is to fail it."),
+    "MoveFree": Callback("driver: Driver, /", "object", "Takes leave of a driver."),
     "CStoreInstanceFilter": Callback(
         "instance: DicomInstance, /",
         "int",
@@ -90,16 +94,16 @@ CALLBACKS: dict[str, Callback] = {
         "uuid: str, content_type: int, custom_data: bytes, /", "int", "Removes an attachment; gives an ErrorCode."
     ),
     "StorageCommitmentScp": Callback(
-        _COMMITMENT + "remote_aet: str, called_aet: str, /", "object", "Begins a storage commitment; its result is given to lookup."
+        _COMMITMENT + "remote_aet: str, called_aet: str, /", DRIVER, "Begins a storage commitment; its result is given to lookup."
     ),
     "StorageCommitmentScp2": Callback(
         _COMMITMENT + "connection: DicomConnection, /",
-        "object",
+        DRIVER,
         "Begins a storage commitment; its result is given to lookup.",
         _CONNECTION,
     ),
     "StorageCommitmentLookup": Callback(
-        "sop_class_uid: str, sop_instance_uid: str, driver: Any, /",
+        "sop_class_uid: str, sop_instance_uid: str, driver: Driver, /",
         "int",
         "Says whether an instance is safely stored; gives a StorageCommitmentFailureReason.",
     ),

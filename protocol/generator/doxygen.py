@@ -23,6 +23,7 @@ def _bare(comment: str) -> str:
 
 
 def _one_line(text: str) -> str:
+    text = re.sub(r"</?(?:tt|b|i|em|code)>", "", text)
     return re.sub(r"\s+", " ", text).strip().replace("::OrthancPlugin", "OrthancPlugin")
 
 

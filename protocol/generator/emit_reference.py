@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from callbacks import CALLBACKS
+from callbacks import CALLBACKS, DRIVER
 from emit_stubs import parameter_list, result_type
 from model import Enumeration, Function, Model, version_text
 from text import origin
@@ -34,12 +34,13 @@ def _md(text: str) -> str:
 def _plain_types(text: str) -> str:
     text = text.replace("SupportsFloat | SupportsIndex", "float").replace("_Integer", "int")
     text = re.sub(r"_Buffer\b", "buffer", text)
-    return re.sub(r": _([A-Z]\w+)", r": \1", text)
+    return re.sub(r": _([A-Z]\w+)(?:\[_Driver\])?", r": \1", text)
 
 
 def _signature(function: Function) -> str:
     parameters = _plain_types(parameter_list(function)).removesuffix(", /")
-    return f"{function.full_name}({parameters}) -> {result_type(function)}"
+    result = result_type(function).replace("_DictionaryTag", "dict[str, int]")
+    return f"{function.full_name}({parameters}) -> {result}"
 
 
 def _function(function: Function, level: str) -> list[str]:
@@ -91,7 +92,7 @@ def _callbacks(model: Model) -> list[str]:
     for name in wanted:
         callback = CALLBACKS[name]
         parameters = callback.parameters.replace(" = ...", "=...")
-        out += [f"### {name}", "", "```python", f"f({parameters}) -> {callback.result}", "```", "", _md(callback.doc), ""]
+        out += [f"### {name}", "", "```python", f"f({parameters}) -> {callback.result}".replace(DRIVER, "Any"), "```", "", _md(callback.doc), ""]
     return out
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import keyword
 import re
 
-from callbacks import CALLBACKS
+from callbacks import CALLBACKS, DRIVER, Callback
 from model import Enumeration, Function, Model, Param, SdkClass, version_text
 from text import LICENCE, origin, wrap
 from words import effects, paragraphs
@@ -27,10 +27,13 @@ _ARGUMENTS = {
 _RESULTS = {"v": "None", "E": "None", "b": "bytes", "s": "str", "z": "str | None", "i": "int", "B": "bool"}
 
 _HEAD = '''from array import array
-from collections.abc import Mapping
-from typing import Any, Final, Protocol, SupportsFloat, SupportsIndex, final
+from typing import Any, Final, Protocol, SupportsFloat, SupportsIndex, TypedDict, TypeVar, final
 
 from typing_extensions import TypeAlias
+
+_Driver = TypeVar("_Driver")
+_Driver_co = TypeVar("_Driver_co", covariant=True)
+_Driver_contra = TypeVar("_Driver_contra", contravariant=True)
 
 class _SupportsBuffer(Protocol):
     def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -40,14 +43,25 @@ _Integer: TypeAlias = SupportsIndex
 # __buffer__ yet accept the first ones only.
 _Buffer: TypeAlias = str | bytes | bytearray | memoryview | array[Any] | _SupportsBuffer | None
 
+class _DictionaryTag(TypedDict):
+    Group: int
+    Element: int
+    ValueRepresentation: int
+    MinMultiplicity: int
+    MaxMultiplicity: int
+
 class OrthancException(Exception):
     """An error that the server reported. args is (code, text), with a code of ErrorCode."""
 '''
 
 
+def _has_driver(callback: Callback) -> bool:
+    return callback.result == DRIVER or f": {DRIVER}" in callback.parameters
+
+
 def argument_type(param: Param) -> str:
     if param.code == "callable":
-        return f"_{param.type_name}"
+        return f"_{param.type_name}{'[_Driver]' if _has_driver(CALLBACKS[param.type_name]) else ''}"
     if param.code == "O":
         return param.type_name
     if param.code == "N":
@@ -147,8 +161,13 @@ def _callback_protocols(model: Model) -> list[str]:
         for class_name in callback.classes:
             if class_name not in known:
                 parameters = parameters.replace(class_name, "Any")
-        out += [f"class _{name}(Protocol):", *_docstring(wrap(callback.doc, "    "), "    "), ""]
-        out += _head("def __call__", f"self, {parameters}", f" -> {callback.result}: ...", "    ") + [""]
+        result, variable = callback.result, ""
+        if _has_driver(callback):
+            variable = "[_Driver_co]" if result == DRIVER else "[_Driver_contra]"
+            parameters = parameters.replace(f": {DRIVER}", ": _Driver_contra")
+            result = result.replace(DRIVER, "_Driver_co")
+        out += [f"class _{name}(Protocol{variable}):", *_docstring(wrap(callback.doc, "    "), "    "), ""]
+        out += _head("def __call__", f"self, {parameters}", f" -> {result}: ...", "    ") + [""]
     return out
 
 

@@ -135,7 +135,7 @@ CUSTOM: dict[str, Custom] = {
     "LookupDictionary": Custom(
         "LookupDictionary",
         (_p("name", "s"),),
-        Result("x", stub="dict[str, int]"),
+        Result("x", stub="_DictionaryTag"),
         custom_host=True,
         type_error="Please provide a string containing the name of the DICOM tag of interest",
         doc="Get information about the given DICOM tag: a dictionary with the keys Group, Element, ValueRepresentation, MinMultiplicity and MaxMultiplicity. An unknown tag raises TypeError.",

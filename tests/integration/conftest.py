@@ -26,6 +26,7 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'smoke: a few quick ones, for instrumented builds')
     config.addinivalue_line('markers', 'age: a server of another age than the SDK of the build')
     config.addinivalue_line('markers', 'ours: about our plugin only')
+    config.addinivalue_line('markers', 'types: type checkers, with neither a server nor a plugin')
     config.addinivalue_line('markers', 'survival: faults and reloads, the same on every server')
     unknown = set(PLUGINS) - {'official', 'ours'}
     if unknown or not PLUGINS:

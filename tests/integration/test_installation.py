@@ -19,9 +19,12 @@ HOST = 'libexec/orthanc-python-bridge/orthanc-python-host'
 FILES = [
     'bin/orthanc-python', WORKER, r'etc/orthanc-python/pool\.json',
     LIBRARY,
-    r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/__init__\.pyi',
-    r'lib/python3[.0-9]*/dist-packages/orthanc-stubs/py\.typed',
-    *[r'lib/python3[.0-9]*/dist-packages/orthanc_python_testing/' + name
+    r'lib/python3\.\d+/dist-packages/orthanc-stubs/__init__\.pyi',
+    r'lib/python3\.\d+/dist-packages/orthanc-stubs/py\.typed',
+    r'lib/python3\.\d+/dist-packages/orthanc_stubs-[\d.]+\.dist-info/INSTALLER',
+    r'lib/python3\.\d+/dist-packages/orthanc_stubs-[\d.]+\.dist-info/METADATA',
+    r'lib/python3\.\d+/dist-packages/orthanc_stubs-[\d.]+\.dist-info/RECORD',
+    *[r'lib/python3/dist-packages/orthanc_python_testing/' + name
       for name in (r'__init__\.py', r'py\.typed', r'server\.py')],
     r'lib/systemd/system/orthanc-python-worker\.service', r'lib/systemd/system/orthanc-python-worker\.socket',
     r'lib/systemd/system/orthanc-python-worker@\.service', r'lib/sysusers\.d/orthanc-python\.conf',
@@ -45,14 +48,18 @@ orthanc.RegisterRestCallback('/spawn', rest)
 ''' + PID_ROUTE
 
 
+def install(root, prefix):
+    done = subprocess.run(['cmake', '--install', BUILD, '--prefix', prefix],
+                          env=dict(os.environ, DESTDIR=str(root)), capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
     """The directory that the prefix has become."""
     root = tmp_path_factory.mktemp('installed')
-    done = subprocess.run(['cmake', '--install', BUILD, '--prefix', '/opt/prefix'],
-                          env=dict(os.environ, DESTDIR=str(root)), capture_output=True,
-                          text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    install(root, '/opt/prefix')
     return root / 'opt' / 'prefix'
 
 
@@ -62,6 +69,16 @@ def test_everything_is_below_the_prefix(installed):
     assert len(found) == len(FILES), found
     for path, pattern in zip(found, FILES):
         assert re.fullmatch('opt/prefix/' + pattern, path), (path, pattern)
+
+
+@pytest.mark.parametrize('prefix', ['/usr', '/usr/local'])
+def test_debians_python_finds_the_stubs(tmp_path, prefix):
+    """In the directory for packages that goes with the prefix."""
+    install(tmp_path, prefix)
+    (stubs,) = tmp_path.rglob('orthanc-stubs')
+    looked_at = subprocess.run(['/usr/bin/python3', '-c', 'import site; print(*site.getsitepackages())'],
+                               capture_output=True, text=True, check=True).stdout.split()
+    assert '/' + str(stubs.parent.relative_to(tmp_path)) in looked_at
 
 
 def test_it_works_where_it_is(orthanc, installed):

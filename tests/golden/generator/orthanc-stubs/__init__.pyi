@@ -3,10 +3,13 @@
 # The descriptions are those of the SDK header, which has this licence too.
 
 from array import array
-from collections.abc import Mapping
-from typing import Any, Final, Protocol, SupportsFloat, SupportsIndex, final
+from typing import Any, Final, Protocol, SupportsFloat, SupportsIndex, TypedDict, TypeVar, final
 
 from typing_extensions import TypeAlias
+
+_Driver = TypeVar("_Driver")
+_Driver_co = TypeVar("_Driver_co", covariant=True)
+_Driver_contra = TypeVar("_Driver_contra", contravariant=True)
 
 class _SupportsBuffer(Protocol):
     def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -15,6 +18,13 @@ _Integer: TypeAlias = SupportsIndex
 # Text is passed on as UTF-8; None is an empty buffer. Checkers that do not know
 # __buffer__ yet accept the first ones only.
 _Buffer: TypeAlias = str | bytes | bytearray | memoryview | array[Any] | _SupportsBuffer | None
+
+class _DictionaryTag(TypedDict):
+    Group: int
+    Element: int
+    ValueRepresentation: int
+    MinMultiplicity: int
+    MaxMultiplicity: int
 
 class OrthancException(Exception):
     """An error that the server reported. args is (code, text), with a code of ErrorCode."""
@@ -211,8 +221,8 @@ class _RestCallback(Protocol):
         *,
         method: str,
         groups: tuple[str, ...],
-        get: Mapping[str, str] = ...,
-        headers: Mapping[str, str],
+        get: dict[str, str] = ...,
+        headers: dict[str, str],
         body: bytes = ...,
     ) -> object: ...
 

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The type stubs: against the module, and for those who write scripts.
+
+Every example, and usage.py with what must be refused, under mypy --strict and pyright.
+pyright is no package of Debian: $OPB_PYRIGHT or the one in PATH is taken, else npm fetches
+the version of tests/stubs/package-lock.json. Where that cannot be done the test is skipped,
+which tests/run names at its end.
+"""
+
+import ast
+import importlib.metadata
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from server import BUILD, PATIENCE, REPOSITORY
+
+pytestmark = [pytest.mark.ours, pytest.mark.types]
+
+HERE = pathlib.Path(REPOSITORY, 'tests', 'stubs')
+STUBS = pathlib.Path(BUILD, 'python-stubs')
+USAGE = HERE / 'usage' / 'usage.py'
+EXAMPLES = sorted(pathlib.Path(REPOSITORY, 'examples').glob('*/*.py'))
+PYTHON = '/usr/bin/python3'
+
+
+def run(*words, env=None, check=True):
+    """The output of a checker, which must have found nothing."""
+    done = subprocess.run([str(word) for word in words], cwd=REPOSITORY, env=dict(os.environ, **(env or {})),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=300 * PATIENCE, check=False)
+    assert not check or done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def mypy(directory, *paths):
+    return run(PYTHON, '-m', 'mypy', '--config-file', HERE / 'mypy.ini', '--cache-dir', directory / 'mypy', *paths,
+               env={'MYPYPATH': str(STUBS)})
+
+
+@pytest.fixture(scope='module')
+def pyright(tmp_path_factory):
+    """pyright(files...): its output."""
+    found = os.environ.get('OPB_PYRIGHT') or shutil.which('pyright')
+    words = [found]
+    if not found:
+        npm, folder = shutil.which('npm'), pathlib.Path(BUILD, 'pyright')
+        if not npm or not shutil.which('node'):
+            pytest.skip('pyright is not installed, and there is no npm to fetch it')
+        folder.mkdir(exist_ok=True)
+        for name in ('package.json', 'package-lock.json'):
+            shutil.copy(HERE / name, folder)
+        if not (folder / 'node_modules' / 'pyright').exists():
+            done = subprocess.run([npm, 'ci', '--omit=optional', '--no-audit', '--no-fund', '--ignore-scripts'],
+                                  cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, timeout=120 * PATIENCE, check=False)
+            if done.returncode != 0:
+                pytest.skip('pyright is not installed, and npm cannot fetch it: '
+                            + ' '.join(done.stdout.split())[-300:])
+        words = ['node', folder / 'node_modules' / 'pyright' / 'index.js']
+
+    def check(**folders):
+        directory = tmp_path_factory.mktemp('pyright')
+        for name, path in {'stubs': STUBS, **folders}.items():
+            (directory / name).symlink_to(path)
+        included = ', '.join('"%s"' % name for name in folders)
+        config = re.sub(r'"include": \[.*?\]', '"include": [%s]' % included, (HERE / 'pyright.json').read_text())
+        (directory / 'pyrightconfig.json').write_text(config)
+        output = run(*words, '-p', directory, '--pythonpath', PYTHON, '--stats')
+        assert int(re.search(r'Found (\d+) source file', output).group(1)) > 0, output
+        return output
+    return check
+
+
+def test_the_stubs_say_what_the_module_is():
+    """stubtest imports the real module: without a node, as an editor's machine has none."""
+    environment = {'MYPYPATH': str(STUBS), 'PYTHONPATH': os.path.join(BUILD, 'worker', 'module')}
+    assert 'no issues' in run(PYTHON, '-B', '-m', 'mypy.stubtest', 'orthanc', env=environment)
+
+
+def test_stubtest_misses_what_is_left_out(tmp_path):
+    """The check before this one can fail."""
+    (tmp_path / 'orthanc').mkdir()
+    text = (STUBS / 'orthanc' / '__init__.pyi').read_text(encoding='utf-8')
+    broken = text.replace('def GetWorkerIndex(', 'def GetWorkerIndexes(').replace('STABLE_STUDY: Final = 9', '')
+    (tmp_path / 'orthanc' / '__init__.pyi').write_text(broken, encoding='utf-8')
+    output = run(PYTHON, '-B', '-m', 'mypy.stubtest', 'orthanc', check=False, env={
+        'MYPYPATH': str(tmp_path), 'PYTHONPATH': os.path.join(BUILD, 'worker', 'module')})
+    for name in ('GetWorkerIndex', 'GetWorkerIndexes', 'ChangeType.STABLE_STUDY'):
+        assert 'error: orthanc.%s ' % name in output, output
+
+
+def test_every_example_is_typed_for_mypy(tmp_path):
+    assert len(EXAMPLES) >= 32
+    assert 'in %d source files' % len(EXAMPLES) in mypy(tmp_path, *EXAMPLES)
+
+
+def test_mypy_accepts_what_works_and_refuses_what_does_not(tmp_path):
+    mypy(tmp_path, USAGE)
+
+
+def test_every_example_is_typed_for_pyright(pyright):
+    pyright(**{path.parent.name: path.parent for path in EXAMPLES})
+
+
+def test_pyright_accepts_what_works_and_refuses_what_does_not(pyright):
+    pyright(usage=USAGE.parent)
+
+
+def test_pyright_finds_nothing_in_the_stubs_themselves(pyright):
+    pyright(package=STUBS / 'orthanc')
+
+
+def test_every_name_is_described():
+    """An editor shows it; classes and functions alike."""
+    tree = ast.parse((STUBS / 'orthanc' / '__init__.pyi').read_text(encoding='utf-8'))
+    public = [node for item in tree.body for node in [item, *getattr(item, 'body', [])]
+              if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith('_')]
+    assert len(public) > 150
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+def test_the_package_has_the_version_of_the_sdk():
+    (found,) = importlib.metadata.distributions(name='orthanc-stubs', path=[str(STUBS / 'package')])
+    reference = pathlib.Path(BUILD, 'generated', 'api-reference.md').read_text(encoding='utf-8')
+    assert found.version == re.search(r'Orthanc SDK ([\d.]+)\.', reference).group(1)
+    assert found.metadata['License'] == 'GPL-3.0-or-later' and found.metadata['Summary']
+    names = sorted(str(path) for path in found.files)
+    assert 'orthanc-stubs/__init__.pyi' in names and all(path.locate().exists() for path in found.files)
