@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+from exceptions import later_names
 from model import Model, version_text
 from text import origin
 
@@ -43,6 +44,7 @@ def emit(model: Model) -> dict[str, str]:
             }
             for e in model.enumerations
         ],
+        "later": dict(sorted(later_names(model).items())),
         "not_wrapped": dict(sorted(model.not_wrapped.items())),
     }
     return {"model.json": json.dumps(data, indent=1, ensure_ascii=True) + "\n"}

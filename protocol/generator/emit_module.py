@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import annotations as facts
-import exceptions
+from exceptions import later_names
 from model import PREFIX, Enumeration, Function, Model, SdkClass, version_number
 from text import c_head, c_string
 
@@ -90,13 +89,8 @@ def _table(kind: str, plural: str, rows: list[list[str]]) -> list[str]:
 
 def _later(model: Model) -> list[str]:
     """Names that scripts may ask for and this header is too old for, with their versions."""
-    names = {**facts.FUNCTION_SINCE, **facts.CLASS_SINCE, **facts.ENUMERATION_SINCE}
-    for full_name, custom in exceptions.CUSTOM.items():
-        if custom.c_name in facts.FUNCTION_SINCE:
-            names[full_name.rpartition(".")[2]] = facts.FUNCTION_SINCE[custom.c_name]
-    later = {name: version_number(text) for name, text in names.items()}
     out = ["const struct opb_py_later opb_py_later_names[] = {"]
-    out += [f"    {{{c_string(n)}, {v}}}," for n, v in sorted(later.items()) if v > model.sdk_version]
+    out += [f"    {{{c_string(n)}, {version_number(v)}}}," for n, v in sorted(later_names(model).items())]
     return [*out, "    {NULL, 0},", "};"]
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model import Param, Result
+import annotations as facts
+from model import Model, Param, Result, version_number
 
 
 @dataclass(frozen=True)
@@ -368,3 +369,12 @@ NOT_WRAPPED: dict[str, str] = {
     "RegisterRestCallback": "Python callbacks run side by side: RegisterRestCallbackNoLock",
     "RegisterStorageArea2": _NEWER,
 }
+
+
+def later_names(model: Model) -> dict[str, str]:
+    """What scripts may ask for and this header is too old for: Python name -> version."""
+    names = {**facts.FUNCTION_SINCE, **facts.CLASS_SINCE, **facts.ENUMERATION_SINCE}
+    for full_name, custom in CUSTOM.items():
+        if custom.c_name in facts.FUNCTION_SINCE:
+            names[full_name.rpartition(".")[2]] = facts.FUNCTION_SINCE[custom.c_name]
+    return {name: since for name, since in names.items() if version_number(since) > model.sdk_version}

@@ -30,6 +30,7 @@ HERE = {
     'README.md': {'./examples/run': 'test_an_example_is_shown_and_ends',
                   'curl http://localhost:8042/hello': 'test_the_first_script_of_the_readme'},
     'docs/configuration.md': {'orthanc-python reload': 'test_each_way_to_reload'},
+    'docs/tools.md': {'orthanc-python check': 'test_a_check_says_what_the_page_shows'},
     'docs/getting-started.md': {'': 'test_getting_started_step_by_step'},
     'docs/testing-scripts.md': {'export PYTHONPATH': 'test_the_example_of_tests_runs_from_a_build_tree'},
 }
@@ -206,6 +207,16 @@ def test_each_way_to_reload(orthanc):
     assert '"Generation": 3' in run(route.replace('http://localhost:8042', server.url()))
     run(signal_.replace('PID', str(server.supervisor())))
     server.wait_for_log('Generation 4 is running')
+
+
+def test_a_check_says_what_the_page_shows():
+    shown = next(text for language, text in fences('docs/tools.md') if language == '' and 'registers' in text)
+    said = run('PATH=%s:$PATH; %s' % (ROOT / 'worker' / 'cli', blocks('docs/tools.md')[0]),
+               ORTHANC_PYTHON_BRIDGE_BUILD=BUILD)
+
+    def words(text):    # without what differs from machine to machine
+        return re.sub(r'\S*/(?=examples)|\d+\.\d+(\.\d+)?', '', text)
+    assert words(said) == words(shown)
 
 
 def test_the_example_of_tests_runs_from_a_build_tree():

@@ -29,7 +29,11 @@ FILES = [
     r'lib/systemd/system/orthanc-python-worker\.service', r'lib/systemd/system/orthanc-python-worker\.socket',
     r'lib/systemd/system/orthanc-python-worker@\.service', r'lib/sysusers\.d/orthanc-python\.conf',
     r'lib/tmpfiles\.d/orthanc-python\.conf',
+    r'libexec/orthanc-python-bridge/bridge\.json',
     r'libexec/orthanc-python-bridge/module/orthanc\.cpython-\d+-.*\.so', HOST,
+    *[r'libexec/orthanc-python-bridge/orthanc_python/%s\.py' % path.stem for path in sorted(
+        pathlib.Path(REPOSITORY, 'worker', 'cli', 'orthanc_python').glob('*.py'))],
+    r'libexec/orthanc-python-bridge/sdk\.json',
     *[r'share/doc/orthanc-python-bridge/%s\.md' % name for name in sorted(
         ['api-reference'] + [path.stem for path in pathlib.Path(REPOSITORY, 'docs').glob('*.md')])], PLUGIN]
 
@@ -89,6 +93,17 @@ def test_it_works_where_it_is(orthanc, installed):
     assert server.get('/spawn', timeout=60).json() == [[42, 17]]
     assert not server.messages('E')
     assert server.stop() == 0
+
+
+def test_the_command_works_where_it_is(installed):
+    """It finds its package, the host and the names of the SDK; from a link to it, too."""
+    link = installed.parent / 'a-link'
+    link.symlink_to(installed / 'bin' / 'orthanc-python')
+    environment = {key: value for key, value in os.environ.items() if not key.startswith('ORTHANC_PYTHON')}
+    for command in (installed / 'bin' / 'orthanc-python', link):
+        done = subprocess.run([command, 'check', os.path.join(REPOSITORY, 'examples', 'rest', 'rest.py')],
+                              env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and 'RegisterRestCallback  /tata' in done.stdout, done.stdout + done.stderr
 
 
 def test_only_the_host_and_the_module_know_python(installed):

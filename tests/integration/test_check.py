@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""orthanc-python check: what it says of scripts, and that this is what Orthanc would say."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from server import BUILD, PATIENCE, REPOSITORY
+
+pytestmark = pytest.mark.ours
+
+CLI = os.path.join(REPOSITORY, 'worker', 'cli')
+COMMAND = os.path.join(CLI, 'orthanc-python')
+EXAMPLES = sorted(pathlib.Path(REPOSITORY, 'examples').glob('*/orthanc.json'))
+TRACEBACK = re.compile(r"ZeroDivisionError'>\n +\S+ division.*\n(.*\n)* +File \"\S+script\.py\", line 2, in f\n", re.M)
+
+
+@pytest.fixture
+def temporary():
+    """A folder with a path that is short enough for sockets, which must be empty at the end."""
+    path = tempfile.mkdtemp(prefix='opb-')
+    yield path
+    os.rmdir(path)
+
+
+@pytest.fixture
+def check(tmp_path, temporary):
+    """check(text, options...): exit code, report or None, stderr."""
+    def run(text, *options, name='script.py'):
+        path = tmp_path / name
+        if text is not None:
+            path.write_text(text, encoding='utf-8')
+        done = subprocess.run(['/usr/bin/python3', COMMAND, 'check', '--json', *options, str(path)],
+                              env=dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD, TMPDIR=temporary),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90 * PATIENCE,
+                              check=False)
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+    return run
+
+
+def concerns(report):
+    return [(item['Kind'], item['Line'], item['Name']) for item in report['Concerns']]
+
+
+@pytest.mark.smoke
+def test_it_says_what_a_script_registers_and_calls(check):
+    code, report, _ = check('''
+import orthanc
+print('hello')
+orthanc.LogWarning('first\\nsecond')
+orthanc.RegisterRestCallback('/a/(.*)', print)
+orthanc.RegisterOnChangeCallback(print)
+orthanc.RegisterMoveCallback2(print, print, print, print)
+assert orthanc.ComputeMd5(b'') == 'd41d8cd98f00b204e9800998ecf8427e'
+''')
+    assert code == 0 and report['Failure'] is None and report['Concerns'] == []
+    assert report['Registrations'] == [{'Function': 'RegisterRestCallback', 'Pattern': '/a/(.*)'},
+                                       {'Function': 'RegisterOnChangeCallback', 'Pattern': None},
+                                       {'Function': 'RegisterMoveCallback2', 'Pattern': None}]
+    assert report['Calls'] == {'LogWarning': 1, 'ComputeMd5': 1}
+    assert report['Log'] == [{'Level': 'W', 'Text': 'first\nsecond'}]
+    assert 0 < report['ImportSeconds'] < 60
+
+
+def test_the_words_for_people_have_all_of_it(tmp_path):
+    path = tmp_path / 'script.py'
+    path.write_text("import orthanc\nprint('from the script')\northanc.RegisterRestCallback('/a', print)\n"
+                    "orthanc.NoSuchFunction\n", encoding='utf-8')
+    done = subprocess.run(['/usr/bin/python3', COMMAND, 'check', str(path)], capture_output=True, text=True, check=False,
+                          env=dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD), timeout=90 * PATIENCE)
+    assert done.returncode == 1 and 'from the script\n' in done.stderr
+    assert re.search(r'^script +%s$' % path, done.stdout, re.M)
+    assert re.search(r'^import +failed, \d\.\d\d s$', done.stdout, re.M)
+    assert re.search(r'^registers +RegisterRestCallback  /a$', done.stdout, re.M)
+    assert re.search(r'^error +%s:4: NoSuchFunction does not exist$' % path, done.stdout, re.M)
+    assert re.search(r"^failure +<class 'AttributeError'>$", done.stdout, re.M)
+
+
+@pytest.mark.parametrize('example', EXAMPLES, ids=[path.parent.name for path in EXAMPLES])
+def test_every_example_passes(check, example):
+    for script in sorted(set(example.parent.glob('*.py')) - set(example.parent.glob('test_*.py'))):
+        code, report, errors = check(None, '--config', str(example), name=str(script))
+        assert (code, report['Concerns']) == (0, []), (report, errors)
+        assert (report['Registrations'] != []) == (script.name not in ('introspection.py', 'service.py'))
+
+
+def test_an_exception_of_the_import_is_shown_with_its_traceback(check):
+    code, report, _ = check('def f():\n    1 // 0\nf()\n')
+    assert code == 1 and re.search(r'ZeroDivisionError.*script\.py", line 2, in f', report['Failure'], re.S)
+    assert report['Log'] == [] and report['Calls'] == {}
+    code, report, _ = check('def f(:\n')
+    assert code == 1 and 'SyntaxError' in report['Failure']
+    code, report, _ = check('import os\nos._exit(3)\n')
+    assert code == 1 and report['Failure'] == 'The host has ended: exit code 3'
+    code, report, _ = check('import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n')
+    assert code == 1 and 'signal 11 (Segmentation fault)' in report['Failure']
+
+
+def test_an_import_that_does_not_end_is_ended_and_shown(check):
+    code, report, _ = check('import threading\ndef sleeper():\n    threading.Event().wait()\nsleeper()\n',
+                            '--timeout', '1')
+    assert code == 1 and report['Failure'].startswith('The script has not been imported within 1 s')
+    assert re.search(r'script\.py", line 3 in sleeper', report['Failure']), report['Failure']
+
+
+def test_what_a_server_lacks_is_an_error_unless_it_is_asked_for(check):
+    """LogMessage came with 1.12.4, whatever the SDK of this build."""
+    code, report, _ = check('''
+import orthanc as o
+from orthanc import ChangeType, ErrorCode as Code
+def f(instance):
+    o.LogMessage('a', 'b', 'c', 1, 2, 3)
+    instance.GetInstanceSize()
+    print(ChangeType.NO_SUCH_CHANGE, Code.SUCCESS, o.Nothing)
+''', '--orthanc', '1.10.1')
+    assert code == 6 and report['Failure'] is None
+    assert concerns(report) == [('missing', 5, 'LogMessage'), ('missing', 7, 'ChangeType.NO_SUCH_CHANGE'),
+                                ('missing', 7, 'Nothing')]
+    assert 'needs Orthanc 1.12.4' in report['Concerns'][0]['Text']
+    code, report, _ = check('''
+import orthanc
+if hasattr(orthanc, 'LogMessage'):
+    orthanc.LogMessage('a', 'b', 'c', 1, 2, 3)
+''', '--orthanc', '1.10.1')
+    assert code == 0 and concerns(report) == [('guarded', 4, 'LogMessage')]
+
+
+def test_a_script_sees_the_names_of_the_chosen_server(check):
+    sdk = json.loads(pathlib.Path(BUILD, 'generated', 'model.json').read_text(encoding='utf-8'))['sdk']
+    newer = tuple(map(int, sdk.split('.'))) > (1, 12, 3)
+    text = "import orthanc\nassert hasattr(orthanc, 'LogMessage') == %s\n"
+    assert check(text % False, '--orthanc', '1.12.3')[0] == 0
+    assert check(text % newer, '--orthanc', 'mainline')[0] == 0
+
+
+def test_deprecated_functions_are_noted(check):
+    code, report, _ = check('import orthanc\northanc.SetDescription("text")\n')
+    if [item for item in json.loads(pathlib.Path(BUILD, 'generated', 'model.json').read_text(encoding='utf-8'))[
+            'functions'] if item['name'] == 'SetDescription'][0]['deprecated']:
+        assert concerns(report) == [('deprecated', 2, 'SetDescription')]
+    code, report, _ = check('import orthanc\northanc.GetFontsCount()\n')
+    assert code == 0 and report['Calls'] == {'GetFontsCount': 1}
+
+
+def test_modules_beside_the_script_are_looked_at_too(check, tmp_path):
+    (tmp_path / 'helpers.py').write_text('import orthanc\ndef f():\n    orthanc.NoSuchThing()\n', encoding='utf-8')
+    code, report, _ = check('import helpers\n')
+    assert code == 6 and report['Concerns'][0]['File'] == str(tmp_path / 'helpers.py')
+
+
+def test_a_route_that_matches_nothing_is_an_error(check):
+    code, report, _ = check("import orthanc\northanc.RegisterRestCallback('a', print)\n"
+                            "orthanc.RegisterRestCallback('/a/', print)\northanc.RegisterRestCallback('/(a|b)/c', print)\n")
+    assert code == 6 and [item['Kind'] for item in report['Concerns']] == ['route', 'route']
+
+
+def test_threads_and_child_processes_of_the_import_reach_it(check):
+    code, report, _ = check('''
+import subprocess, sys, threading, orthanc
+thread = threading.Thread(target=orthanc.GenerateUuid)
+thread.start()
+thread.join()
+uuid = subprocess.run([sys.executable, '-c', 'import orthanc; print(orthanc.GenerateUuid())'],
+                      capture_output=True, text=True, check=True).stdout
+assert len(uuid) == 37
+orthanc.RegisterRestCallback('/a', print)
+''')
+    assert code == 0, report['Failure']
+    assert report['Calls'] == {'GenerateUuid': 2}
+
+
+def test_the_configuration_is_what_the_script_sees(check, tmp_path):
+    (tmp_path / 'conf').mkdir()
+    (tmp_path / 'conf' / 'a.json').write_text('{ "One": 1, // "two"\n /* { */ "Url": "http://a" }', encoding='utf-8')
+    (tmp_path / 'conf' / 'b.json').write_text('{ "Two": "/* */" }', encoding='utf-8')
+    code, report, _ = check('''
+import json, orthanc
+found = json.loads(orthanc.GetConfiguration())
+assert found == {'One': 1, 'Url': 'http://a', 'Two': '/* */', 'PythonScript': __file__}, found
+''', '--config', str(tmp_path / 'conf'))
+    assert code == 0, report['Failure']
+
+
+def test_wrong_usage_says_what_is_wrong(check, tmp_path):
+    code, report, err = check(None, name='missing.py')
+    assert (code, report) == (2, None) and 'missing.py' in err
+    (tmp_path / 'bad.json').write_text('{', encoding='utf-8')
+    code, _, err = check('', '--config', str(tmp_path / 'bad.json'))
+    assert code == 2 and 'bad.json' in err and 'Traceback' not in err
+    code, _, err = check('', '--orthanc', '1.9.0')
+    assert code == 2 and '1.10.1' in err
+
+
+ERRORS = r'''
+import json, orthanc
+def attempt(function, *arguments):
+    try:
+        result = function(*arguments)
+    except Exception as error:
+        result = [type(error).__name__, str(error)]
+    return result if isinstance(result, (list, int, type(None))) else type(result).__name__
+print('SEEN' + json.dumps([
+    attempt(orthanc.RestApiGet, '/system'), attempt(orthanc.RestApiPost, '/tools/find', '{}'),
+    attempt(orthanc.GetDicomForInstance, 'a'), attempt(orthanc.LookupPatient, 'a'),
+    attempt(orthanc.SetGlobalProperty, 2000, 'a'), attempt(orthanc.GetConfiguration),
+    attempt(orthanc.GenerateUuid), attempt(orthanc.ComputeSha1, b'a'), attempt(orthanc.GetPeers),
+    attempt(orthanc.CheckVersionAdvanced, 1, 10, 1), attempt(orthanc.CheckVersionAdvanced, 99, 0, 0),
+    attempt(orthanc.ReadFile, '/no/such/file'), attempt(orthanc.GetGlobalProperty, 2000, 'a')]), flush=True)
+orthanc.RegisterRestCallback('/a', print)
+'''
+
+
+def test_an_import_sees_the_errors_that_a_real_server_gives(orthanc, check):
+    server = orthanc(script=ERRORS)
+    real = re.search(r'SEEN(.*)', server.out()).group(1)
+    code, _, errors = check(ERRORS)
+    assert code == 0, errors
+    assert json.loads(re.search(r'SEEN(.*)', errors).group(1)) == json.loads(real)
+
+
+def test_it_knows_every_registration_of_the_module():
+    sys.path.insert(0, CLI)
+    try:
+        from orthanc_python.recorder import REGISTRATIONS
+    finally:
+        sys.path.remove(CLI)
+    source = pathlib.Path(REPOSITORY, 'worker', 'module', 'register.c').read_text(encoding='utf-8')
+    pairs = re.findall(r'(?:ONE|SEVERAL|STORAGE)\(\s*"(\w+)",\s*"(\w+)"', source)
+    assert len(pairs) == 16
+    assert {call: function for function, call in pairs} | {'Rest': 'RegisterRestCallback'} == REGISTRATIONS

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""check: loads a script without an Orthanc, and says what it registers and needs.
+
+Here:      the configuration for the script, and the report.
+Elsewhere: the load (recorder.py), the look at its source (source.py).
+"""
+
+import json
+import os
+import pathlib
+
+from orthanc_python import CONCERNS, DONE, FAILED, USAGE, Problem, parts
+from orthanc_python.recorder import Node, Orthanc
+from orthanc_python.source import Names, look, number
+
+OLDEST = (1, 10, 1)
+WORDS = {'missing': 'error', 'deprecated': 'note', 'guarded': 'note'}
+
+
+def read_configuration(path):
+    """What GetConfiguration() gives: all of a folder's files together, as in Orthanc."""
+    files = sorted(path.glob('*.json')) if path.is_dir() else [path]
+    merged = {}
+    for file in files:
+        try:
+            merged.update(json.loads(without_comments(file.read_text(encoding='utf-8'))))
+        except OSError as error:
+            raise Problem(USAGE, 'The configuration cannot be read: %s' % error) from None
+        except (ValueError, TypeError) as error:
+            raise Problem(USAGE, '%s is no configuration of Orthanc: %s' % (file, error)) from None
+    return merged
+
+
+def without_comments(text):
+    """Orthanc takes // and /* */ in its configuration; texts keep theirs."""
+    out, at = [], 0
+    while at < len(text):
+        if text[at] == '"':
+            end = at + 1
+            while end < len(text) and text[end] != '"':
+                end += 2 if text[end] == '\\' else 1
+            out.append(text[at:end + 1])
+            at = end + 1
+        elif text.startswith('//', at):
+            at = text.find('\n', at) if '\n' in text[at:] else len(text)
+        elif text.startswith('/*', at):
+            at = text.find('*/', at) + 2 if '*/' in text[at:] else len(text)
+        else:
+            out.append(text[at])
+            at += 1
+    return ''.join(out)
+
+
+def wanted_version(arguments, sdk):
+    """As numbers; without one, that of the SDK of the bridge."""
+    version = number(arguments.orthanc or sdk['sdk'])
+    if version < OLDEST:
+        raise Problem(USAGE, 'The bridge needs Orthanc 1.10.1 at least')
+    return version
+
+
+def find_concerns(names, version, paths, record):
+    """What is to be said about the names in the files, and of how routes are written."""
+    found = []
+    for path in paths:
+        try:
+            found += look(names, version, path)
+        except (OSError, SyntaxError, ValueError):
+            pass        # the import has said what is wrong with it
+    concerns = [{'File': path, 'Line': line, 'Name': name, 'Kind': kind, 'Text': text}
+                for path, line, name, kind, text in found]
+    for function, pattern in record.registrations:
+        if pattern is not None and (not pattern.startswith(('/', '(', '^')) or len(pattern) > 1 and pattern.endswith('/')):
+            concerns.append({'File': str(paths[0]), 'Line': None, 'Name': function, 'Kind': 'route',
+                             'Text': 'the pattern %s matches no path: these begin with a slash, and do not end with one'
+                                     % pattern})
+    return concerns
+
+
+def describe(report):
+    """The report in lines for people."""
+    yield 'script        %s' % report['Script']
+    yield 'server        Orthanc %s, without one: answers are made up' % report['Orthanc']
+    yield 'import        %s, %.2f s' % ('failed' if report['Failure'] else 'done', report['ImportSeconds'])
+    for item in report['Registrations']:
+        yield 'registers     %s%s' % (item['Function'], '  ' + item['Pattern'] if item['Pattern'] is not None else '')
+    if not report['Registrations'] and not report['Failure']:
+        yield 'registers     nothing: Orthanc will never call it'
+    if report['Calls']:
+        yield 'calls         ' + ', '.join('%s%s' % (name, ' (%d)' % count if count > 1 else '')
+                                           for name, count in sorted(report['Calls'].items()))
+    for item in report['Log']:
+        yield 'log           %s %s' % (item['Level'], item['Text'].rstrip().replace('\n', '\n              '))
+    for item in report['Concerns']:
+        where = '%s:%s' % (item['File'], item['Line']) if item['Line'] else item['File']
+        ending = ', but is asked for first' if item['Kind'] == 'guarded' else ''
+        yield '%-13s %s: %s %s%s' % (WORDS.get(item['Kind'], 'warning'), where, item['Name'], item['Text'], ending)
+    if report['Failure']:
+        yield 'failure       ' + report['Failure'].rstrip().replace('\n', '\n              ')
+
+
+def check(arguments):
+    script = pathlib.Path(arguments.script).absolute()
+    if not script.is_file() or script.suffix.lower() != '.py':
+        raise Problem(USAGE, '%s is no Python script' % script)
+    sdk = parts.sdk()
+    version = wanted_version(arguments, sdk)
+    configuration = read_configuration(pathlib.Path(arguments.config)) if arguments.config else {}
+    configuration.setdefault('PythonScript', str(script))
+    functions = [each for each in sdk['functions']
+                 if each['node_name'] and not each['alias_of'] and number(each['since']) <= version]
+    node = Node(parts.host_program(), functions, Orthanc(version, json.dumps(configuration), os.fspath(script)))
+    record = node.run(arguments.timeout)
+    paths = record.files or [str(script)]
+    report = {
+        'Script': str(script), 'Orthanc': '.'.join(map(str, version)), 'Sdk': sdk['sdk'],
+        'ImportSeconds': round(record.seconds, 3), 'Failure': record.failure, 'Files': paths,
+        'Registrations': [{'Function': function, 'Pattern': pattern} for function, pattern in record.registrations],
+        'Calls': record.calls, 'Log': [{'Level': level, 'Text': text} for level, text in record.log],
+        'Concerns': find_concerns(Names(sdk), version, paths, record)}
+    print(json.dumps(report, indent=3) if arguments.json else '\n'.join(describe(report)))
+    if record.failure:
+        return FAILED
+    return CONCERNS if any(item['Kind'] in ('missing', 'route') for item in report['Concerns']) else DONE

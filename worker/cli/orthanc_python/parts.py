@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the other parts of the bridge are: beside this package as installed, or in a build.
+
+$ORTHANC_PYTHON_BRIDGE_BUILD names a build directory, for those who work on the bridge.
+"""
+
+import json
+import os
+import pathlib
+
+from orthanc_python import USAGE, Problem
+
+LIBRARY = pathlib.Path(__file__).resolve().parent.parent
+
+
+def find(installed, built, what):
+    """The path of a part: as it is installed, and in a build directory."""
+    build = os.environ.get('ORTHANC_PYTHON_BRIDGE_BUILD')
+    path = pathlib.Path(build).absolute() / built if build else LIBRARY / installed
+    if not path.exists():
+        raise Problem(USAGE, 'There is no %s (%s): install the worker of the bridge completely' % (path, what))
+    return path
+
+
+def host_program():
+    return find('orthanc-python-host', 'worker/host/orthanc-python-host', 'the program that runs scripts')
+
+
+def module_folder():
+    return find('module', 'worker/module', 'the orthanc module')
+
+
+def python_program():
+    """The Python that the module is for."""
+    path = find('bridge.json', 'worker/cli/bridge.json', 'what the bridge was built with')
+    return json.loads(path.read_text(encoding='utf-8'))['Python']
+
+
+def sdk():
+    """The functions, classes and enumerations of the SDK that the bridge was built with."""
+    return json.loads(find('sdk.json', 'generated/model.json', 'the names of the SDK').read_text(encoding='utf-8'))

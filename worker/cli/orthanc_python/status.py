@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""reload, status and stacks: what the bridge's REST routes offer."""
+
+import json
+
+from orthanc_python import DONE, FAILED, LATER, NO_ANSWER, Problem
+from orthanc_python.rest import Server
+
+
+def show(arguments, value, text):
+    """On stdout: for programs, or for people."""
+    print(json.dumps(value, indent=3) if arguments.json else text)
+
+
+def reload(arguments):
+    server = Server(arguments)
+    status, answer = server.ask('POST', 'reload')
+    if not isinstance(answer, dict):
+        raise server.unexpected(status)
+    if status == 200 and 'Generation' in answer:
+        show(arguments, answer, 'Generation %s serves (pid %s)' % (answer['Generation'], answer.get('Pid')))
+        return DONE
+    if 'Error' not in answer:
+        raise server.unexpected(status)
+    if arguments.json:
+        print(json.dumps(answer, indent=3))
+    text = '%s%s' % (answer['Error'], ':\n' + answer['Details'].rstrip() if answer.get('Details') else '')
+    if status == 500:
+        raise Problem(FAILED, text)
+    if status in (409, 503):
+        raise Problem(LATER, text)
+    raise server.unexpected(status)
+
+
+def seconds(value):
+    number = int(value)
+    for unit, size in (('d', 86400), ('h', 3600), ('min', 60)):
+        if number >= 2 * size:
+            return '%d %s' % (number // size, unit)
+    return '%d s' % number
+
+
+def describe(status):
+    """The status in lines for people; what is zero or empty is left out."""
+    def counts(names, group):
+        return ', '.join('%d %s' % (group[key], text) for key, text in names if group[key])
+
+    yield 'bridge        %s in Orthanc %s, up %s' % (status['Version'], status['Orthanc'], seconds(status['Uptime']))
+    yield 'script        %s%s' % (status['Script'], ' (does not load now)' if status['Reload']['ScriptIsBroken'] else '')
+    if len(status.get('Scripts', [])) > 1:
+        for script in status['Scripts']:
+            yield '              ' + script
+    yield 'generation    %d%s%s' % (
+        status['Generation'], ', the next one is starting' if status['Reload']['Running'] else '',
+        ', %d before it are ending' % status['EndingGenerations'] if status['EndingGenerations'] else '')
+    for host in status['Hosts']:
+        yield 'host          pid %d, up %s, %d calls' % (host['Pid'], seconds(host['Uptime']), host['Calls'])
+    if not status['Hosts']:
+        yield 'host          none serves'
+    text = counts([('Died', 'with a host that died'), ('Late', 'not in time'), ('NoHost', 'without a host'),
+                   ('Repeated', 'repeated'), ('GivenUp', 'given up'), ('Refused', 'times refused unseen'),
+                   ('LetIn', 'times let in unseen')], status['Calls'])
+    if text:
+        yield 'failed calls  ' + text
+    text = counts([('Queued', 'waiting'), ('Lost', 'lost'), ('SetAside', 'set aside')], status['Events'])
+    if text:
+        yield 'events        ' + text
+    if status['Deaths']['Last']:
+        last = status['Deaths']['Last']
+        yield 'deaths        %d, the last at %s: %s (pid %d)' % (
+            status['Deaths']['Count'], last['At'], last['Reason'], last['Pid'])
+    for route in status['WaitingRoutes']:
+        yield 'route waits   ' + route
+    for what in status['NeedRestart']:
+        yield 'needs a restart of Orthanc: ' + what
+    if status['Reload']['Failure']:
+        yield 'the last reload has failed:'
+        yield '    ' + status['Reload']['Failure'].rstrip().replace('\n', '\n    ')
+
+
+def get_status(server):
+    status, answer = server.ask('GET', 'status')
+    if status != 200 or not isinstance(answer, dict) or 'Generation' not in answer:
+        raise server.unexpected(status)
+    return answer
+
+
+def show_status(arguments):
+    server = Server(arguments)
+    answer = get_status(server)
+    try:
+        text = '\n'.join(describe(answer))
+    except (KeyError, TypeError, ValueError):       # the bridge is of another release
+        raise server.unexpected(200) from None
+    show(arguments, answer, text)
+    return DONE if answer['Hosts'] else FAILED
+
+
+def stacks(arguments):
+    server = Server(arguments)
+    status, answer = server.ask('GET', 'stacks')
+    if status == 404:
+        found = get_status(server)
+        raise Problem(NO_ANSWER, 'The bridge in %s is of release %s, which cannot show stacks yet: upgrade the plugin'
+                      % (server.url, found.get('Version')))
+    hosts = answer.get('hosts') if isinstance(answer, dict) else None
+    if status != 200 or not isinstance(hosts, list):
+        raise server.unexpected(status)
+    try:
+        text = '\n\n'.join('Host %d (pid %d)\n%s' % (host['index'], host['pid'], host['stacks'].rstrip())
+                           for host in hosts)
+    except (KeyError, TypeError, AttributeError):
+        raise server.unexpected(status) from None
+    show(arguments, answer, text or 'No host serves')
+    return DONE if hosts else FAILED
