@@ -196,10 +196,11 @@ is_for_us(struct opb_node *node, const struct opb_hello *hello)
     return is_same && opb_secret_equal(hello->secret, node->secret, OPB_SECRET_BYTES);
 }
 
-/* NULL, and the reason to refuse. *is_child: the peer is a child process of that host. */
+/* NULL, and the reason to refuse. *kind: the peer is that host, a child process of it, or
+ * a console. */
 static struct opb_session *
-check_hello(struct opb_services *services, struct opb_frame *frame, bool *is_child,
-            char *reason, size_t capacity)
+check_hello(struct opb_services *services, struct opb_frame *frame,
+            enum opb_connection_kind *kind, char *reason, size_t capacity)
 {
     struct opb_session *session;
     struct opb_hello hello;
@@ -215,7 +216,8 @@ check_hello(struct opb_services *services, struct opb_frame *frame, bool *is_chi
         return NULL;
     }
     if (status != OPB_OK ||
-        (hello.kind != OPB_CONNECTION_SERVICE && hello.kind != OPB_CONNECTION_CHILD)) {
+        (hello.kind != OPB_CONNECTION_SERVICE && hello.kind != OPB_CONNECTION_CHILD &&
+         hello.kind != OPB_CONNECTION_CONSOLE)) {
         (void)snprintf(reason, capacity, "only service lanes connect to a node's socket");
         return NULL;
     }
@@ -223,12 +225,18 @@ check_hello(struct opb_services *services, struct opb_frame *frame, bool *is_chi
         (void)snprintf(reason, capacity, "wrong node or wrong secret");
         return NULL;
     }
-    *is_child = hello.kind == OPB_CONNECTION_CHILD;
+    *kind = hello.kind;
     session = find_session(services, &hello);
-    if (session == NULL && *is_child) {
+    if (session == NULL && hello.kind == OPB_CONNECTION_CHILD) {
         (void)snprintf(reason, capacity,
                        "the host that started this process (number %u) has ended, and with "
                        "it the access of its child processes",
+                       hello.host);
+    }
+    else if (session == NULL && hello.kind == OPB_CONNECTION_CONSOLE) {
+        (void)snprintf(reason, capacity,
+                       "the host that this console was opened for (number %u) has ended: "
+                       "open another one",
                        hello.host);
     }
     else if (session == NULL) {
@@ -275,15 +283,18 @@ has_our_numbers(pid_t pid)
            ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
 }
 
-/* Makes the slot one of the child process. False, and the reason to refuse. */
+/* Makes the slot one of the child process, or of the console, which descends from nobody.
+ * False, and the reason to refuse. */
 static bool
 admit_child(struct opb_services *services, struct slot *slot, struct opb_session *host,
-            pid_t pid, char *reason, size_t capacity)
+            bool is_console, pid_t pid, char *reason, size_t capacity)
 {
     struct opb_session *child = NULL;
     size_t lane_count;
+    bool is_new;
 
-    if (opb_process_kinship(opb_session_pid(host), pid) == OPB_KINSHIP_NONE &&
+    if (!is_console &&
+        opb_process_kinship(opb_session_pid(host), pid) == OPB_KINSHIP_NONE &&
         has_our_numbers(pid)) {
         (void)snprintf(reason, capacity,
                        "process %ld does not descend from the host (pid %ld), as its child "
@@ -293,6 +304,7 @@ admit_child(struct opb_services *services, struct slot *slot, struct opb_session
     }
     pthread_mutex_lock(&services->lock);
     child = find_child(services, host, pid, &lane_count);
+    is_new = child == NULL;
     if (lane_count >= OPB_MAX_CHILD_LANES) {
         (void)snprintf(reason, capacity,
                        "the child processes of the script have %u connections to Orthanc, "
@@ -311,6 +323,12 @@ admit_child(struct opb_services *services, struct slot *slot, struct opb_session
     if (slot->child == NULL) {
         opb_session_unref(child);
         return false;
+    }
+    if (is_console && is_new) {
+        opb_log_warning(
+            "A console (process %ld) calls the SDK with the rights of the script "
+            "(host %u)",
+            (long)pid, opb_session_host(host));
     }
     return true;
 }
@@ -334,11 +352,12 @@ admit(struct opb_services *services, struct slot *slot, struct opb_frame *frame,
       char *reason, size_t capacity)
 {
     struct opb_session *session;
-    bool is_child = false;
+    enum opb_connection_kind kind = OPB_CONNECTION_SERVICE;
 
-    session = check_hello(services, frame, &is_child, reason, capacity);
-    if (session != NULL && is_child &&
-        !admit_child(services, slot, session, pid, reason, capacity)) {
+    session = check_hello(services, frame, &kind, reason, capacity);
+    if (session != NULL && kind != OPB_CONNECTION_SERVICE &&
+        !admit_child(services, slot, session, kind == OPB_CONNECTION_CONSOLE, pid, reason,
+                     capacity)) {
         opb_session_unref(session);
         session = NULL;
     }

@@ -145,7 +145,7 @@ decode_details(struct opb_reader *reader, struct opb_hello *out)
     size_t secret_bytes;
     uint64_t kind;
 
-    kind = opb_read_uint(reader, OPB_CONNECTION_CHILD);
+    kind = opb_read_uint(reader, OPB_CONNECTION_CONSOLE);
     node = opb_read_cstr(reader, false);
     out->host = (uint32_t)opb_read_uint(reader, UINT32_MAX);
     secret = opb_read_bytes(reader, &secret_bytes);

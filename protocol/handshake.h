@@ -21,7 +21,8 @@ enum opb_connection_kind {
     OPB_CONNECTION_MAIN = 2, /* node -> host main thread: Load, Finalize */
     OPB_CONNECTION_CALL = 3, /* node -> host: a call lane */
     OPB_CONNECTION_SERVICE = 4, /* host -> node: a service lane */
-    OPB_CONNECTION_CHILD = 5    /* child process of a host -> node: a service lane */
+    OPB_CONNECTION_CHILD = 5,   /* child process of a host -> node: a service lane */
+    OPB_CONNECTION_CONSOLE = 6  /* an administrator's Python -> node: a service lane */
 };
 
 struct opb_hello {

@@ -35,6 +35,7 @@ HERE = {
     'docs/testing-scripts.md': {'export PYTHONPATH': 'test_the_example_of_tests_runs_from_a_build_tree'},
 }
 ELSEWHERE = {
+    'docs/tools.md': {'sudo orthanc-python console': 'tests/integration/test_console.py::test_the_prompt_is_one'},
     'docs/operations.md': {
         '## From the official plugin to a shared pool':
         'tests/integration/test_machine.py::test_from_the_official_plugin_to_a_shared_pool_step_by_step'},

@@ -276,7 +276,7 @@ a_hello_with_anything_wrong_is_refused(void **state)
         {OPB_PROTOCOL_MAGIC, UINT64_MAX, 1, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
         {OPB_PROTOCOL_MAGIC, OTHER, 99, "n", 1, 0, 1, 0, 0, OPB_VERSION},
         {OPB_PROTOCOL_MAGIC, OURS, 0, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
-        {OPB_PROTOCOL_MAGIC, OURS, 6, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
+        {OPB_PROTOCOL_MAGIC, OURS, 7, "n", 1, 0, 32, 0, 0, OPB_BAD_FRAME},
         {OPB_PROTOCOL_MAGIC, OURS, 1, "a\0b", 3, 0, 32, 0, 0, OPB_BAD_FRAME},
         {OPB_PROTOCOL_MAGIC, OURS, 1, "a\nb", 3, 0, 32, 0, 0, OPB_BAD_FRAME},
         {OPB_PROTOCOL_MAGIC, OURS, 1, long_name, OPB_NODE_NAME_BYTES + 1, 0, 32, 0, 0,

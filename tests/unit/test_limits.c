@@ -89,6 +89,7 @@ the_page_gives_the_numbers_of_messages(void **state)
     assert_says(page, "| call | ", OPB_CONNECTION_CALL, " |");
     assert_says(page, "| service | ", OPB_CONNECTION_SERVICE, " |");
     assert_says(page, "| child | ", OPB_CONNECTION_CHILD, " |");
+    assert_says(page, "| console | ", OPB_CONNECTION_CONSOLE, " |");
     assert_says(page, "| ", OPB_FAULT_ORTHANC, " | Orthanc |");
     assert_says(page, "| ", OPB_FAULT_INVALID_OBJECT, " | invalid object |");
     assert_says(page, "| ", OPB_FAULT_UNAVAILABLE, " | unavailable |");

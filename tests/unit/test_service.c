@@ -270,6 +270,36 @@ process_that_is_no_child_of_the_host_is_refused(void **state)
 }
 
 static void
+console_is_welcome_though_it_descends_from_nobody_and_is_logged_once(void **state)
+{
+    struct opb_hello hello = right_hello();
+    struct opb_lane *lanes[2];
+    struct opb_frame *frame;
+    struct opb_lane *lane;
+
+    (void)state;
+    hello.kind = OPB_CONNECTION_CONSOLE;
+    assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
+    assert_true(
+        fake_log_has("the host that this console was opened for (number 5) has ended"));
+    opb_services_allow(services, session); /* pid 4711 */
+    hello.secret[0] ^= 1;
+    assert_int_equal(greet(&hello, &lane), OPB_REFUSED);
+    hello = right_hello();
+    hello.kind = OPB_CONNECTION_CONSOLE;
+    assert_int_equal(greet(&hello, &lanes[0]), OPB_OK);
+    assert_int_equal(greet(&hello, &lanes[1]), OPB_OK);
+    assert_int_equal(fake_log_count("calls the SDK with the rights of the script (host 5)"),
+                     1);
+    opb_session_end(session, "was killed");
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(opb_lane_receive(lanes[i], &frame, opb_deadline_ms(PATIENCE_MS)),
+                         OPB_GONE);
+        opb_lane_close(lanes[i]);
+    }
+}
+
+static void
 child_processes_have_a_limit_that_leaves_lanes_for_hosts(void **state)
 {
     struct opb_lane *lanes[OPB_MAX_CHILD_LANES];
@@ -421,6 +451,7 @@ main(void)
         SERVICE_TEST(more_connections_than_threads_are_refused_and_later_ones_served),
         SERVICE_TEST(child_process_of_an_allowed_host_is_welcome_until_that_ends),
         SERVICE_TEST(process_that_is_no_child_of_the_host_is_refused),
+        SERVICE_TEST(console_is_welcome_though_it_descends_from_nobody_and_is_logged_once),
         SERVICE_TEST(child_processes_have_a_limit_that_leaves_lanes_for_hosts),
         SERVICE_TEST(objects_of_a_child_process_are_its_own_and_end_with_its_last_lane),
         SERVICE_TEST(the_socket_can_move),

@@ -104,7 +104,8 @@ opb_child_attach(void)
         (void)snprintf(failure, sizeof(failure), "%.200s cannot be used: %.200s", path,
                        text);
     }
-    else if ((status = opb_link_open_child(&info)) != OPB_OK) {
+    else if ((status = opb_link_open_child(&info, getenv(OPB_CONSOLE_VARIABLE) != NULL)) !=
+             OPB_OK) {
         (void)snprintf(failure, sizeof(failure), "it cannot be prepared: %s",
                        opb_status_text(status));
     }

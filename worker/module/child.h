@@ -9,6 +9,9 @@
 #define OPB_CHILD_H
 
 #define OPB_CREDENTIALS_VARIABLE "ORTHANC_PYTHON_BRIDGE_CREDENTIALS"
+/* Set to anything: this is no child of the host, but a console of an administrator, who has
+ * found that file (worker/cli/orthanc_python/console.py). */
+#define OPB_CONSOLE_VARIABLE "ORTHANC_PYTHON_BRIDGE_CONSOLE"
 
 /* Opens the link of this process if it is a child of a host, and has none. Whether it could
  * is told by opb_link_current(), and opb_child_failure(). */

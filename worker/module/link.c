@@ -116,10 +116,10 @@ create_key(void)
     return error == 0 ? OPB_OK : system_status(error);
 }
 
-/* serve NULL: a child process, which has no callbacks. */
+/* serve NULL: a child process or a console, which have no callbacks. */
 static enum opb_status
-open_link(struct opb_link **out, struct opb_node_info **info, opb_serve_fn serve,
-          void *serve_context)
+open_link(struct opb_link **out, struct opb_node_info **info, enum opb_connection_kind kind,
+          opb_serve_fn serve, void *serve_context)
 {
     bool is_child = serve == NULL;
     struct opb_link *link;
@@ -134,7 +134,7 @@ open_link(struct opb_link **out, struct opb_node_info **info, opb_serve_fn serve
     if (link == NULL) {
         return OPB_NO_MEMORY;
     }
-    link->kind = is_child ? OPB_CONNECTION_CHILD : OPB_CONNECTION_SERVICE;
+    link->kind = kind;
     link->serve = is_child ? refuse_calls : serve;
     link->serve_context = serve_context;
     error = pthread_mutex_init(&link->bound_lock, NULL);
@@ -183,15 +183,17 @@ enum opb_status
 opb_link_open(struct opb_link **out, struct opb_node_info **info, opb_serve_fn serve,
               void *serve_context)
 {
-    return open_link(out, info, serve, serve_context);
+    return open_link(out, info, OPB_CONNECTION_SERVICE, serve, serve_context);
 }
 
 enum opb_status
-opb_link_open_child(struct opb_node_info **info)
+opb_link_open_child(struct opb_node_info **info, bool is_console)
 {
     struct opb_link *link;
 
-    return open_link(&link, info, NULL, NULL);
+    return open_link(&link, info,
+                     is_console ? OPB_CONNECTION_CONSOLE : OPB_CONNECTION_CHILD, NULL,
+                     NULL);
 }
 
 void
@@ -199,8 +201,10 @@ opb_link_begin_anew(struct opb_link *link)
 {
     struct opb_services *services = &link->services;
 
-    link->is_fork = link->is_fork || link->kind != OPB_CONNECTION_CHILD;
-    link->kind = OPB_CONNECTION_CHILD;
+    link->is_fork = link->is_fork || link->kind == OPB_CONNECTION_SERVICE;
+    if (link->kind == OPB_CONNECTION_SERVICE) {
+        link->kind = OPB_CONNECTION_CHILD;
+    }
     link->epoch++;
     link->serve = refuse_calls;
     link->serve_context = NULL;
@@ -232,7 +236,13 @@ opb_link_current(void)
 bool
 opb_link_is_child(void)
 {
-    return current_link != NULL && current_link->kind == OPB_CONNECTION_CHILD;
+    return current_link != NULL && current_link->kind != OPB_CONNECTION_SERVICE;
+}
+
+bool
+opb_link_is_console(void)
+{
+    return current_link != NULL && current_link->kind == OPB_CONNECTION_CONSOLE;
 }
 
 bool

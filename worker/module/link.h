@@ -49,13 +49,16 @@ struct opb_link;
 OPB_MUST_CHECK enum opb_status opb_link_open(struct opb_link **out,
                                              struct opb_node_info **info,
                                              opb_serve_fn serve, void *serve_context);
-/* The same in a child process that has started afresh: the link starts by itself. */
-OPB_MUST_CHECK enum opb_status opb_link_open_child(struct opb_node_info **info);
+/* The same in a child process that has started afresh, or in a console: the link starts by
+ * itself. */
+OPB_MUST_CHECK enum opb_status opb_link_open_child(struct opb_node_info **info,
+                                                   bool is_console);
 /* Starts the flusher thread. In a forked child (pthread_atfork) the link begins anew,
  * without lanes, as that of a child: what belongs to the host is cut off there. */
 OPB_MUST_CHECK enum opb_status opb_link_start(struct opb_link *link);
 struct opb_link *opb_link_current(void); /* NULL without a node */
-bool opb_link_is_child(void);            /* this process is a child of a host */
+bool opb_link_is_child(void);   /* this process is a child of a host, or a console */
+bool opb_link_is_console(void); /* an administrator has started it, or it is a fork of it */
 bool opb_link_is_fork(void); /* and a fork of it: it has not imported the script itself */
 /* Another number after each fork: objects of the forking process are not ours. */
 uint32_t opb_link_epoch(void);

@@ -179,13 +179,21 @@ forget(PyObject **slots, uint32_t count)
     }
 }
 
-/* A child of a host imports the script again, and is not called. A fork of a host has not
+/* NULL with an exception in a console, where somebody expects something, too.
+ * A child of a host imports the script again, and is not called. A fork of a host has not
  * imported anything: whoever registers there expects something. */
 static PyObject *
 ignore_in_child(struct opb_module_state *state, const char *function)
 {
     char text[256];
 
+    if (opb_link_is_console()) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "orthanc.%s() cannot be used in a console: Orthanc calls the hosts of "
+                     "the script, and not this process. Edit the script and reload it",
+                     function);
+        return NULL;
+    }
     if (opb_link_is_fork() && !state->has_warned) {
         state->has_warned = true;
         (void)snprintf(text, sizeof(text),

@@ -4,7 +4,7 @@
 import argparse
 import os
 
-from orthanc_python import check, status
+from orthanc_python import check, console, logs, status
 from orthanc_python.rest import DEFAULT_URL
 
 DESCRIPTION = """\
@@ -61,6 +61,31 @@ def add_check(commands, parents):
     one.set_defaults(run=check.check)
 
 
+def add_console(commands, parents):
+    one = commands.add_parser(
+        'console', parents=parents, help='open a Python prompt with the orthanc module, attached to a running server',
+        description='Opens a Python prompt in which the orthanc module calls the running server, as a child process of '
+        'the script could. It is not the script: it has none of its variables, and cannot register callbacks. Must be '
+        'run on the machine of the host, by its user or by root, who becomes that user. Orthanc\'s log tells of it.')
+    one.add_argument('-c', dest='code', metavar='CODE', help='run this instead, and show its value (else: stdin, if it '
+                     'is no terminal)')
+    one.add_argument('--worker', type=int, default=0, metavar='N', help='of several hosts, the one with this number (0)')
+    one.add_argument('--pid', type=int, metavar='PID', help='of the host, without asking the server for it')
+    one.set_defaults(run=console.console)
+
+
+def add_logs(commands, parents):
+    one = commands.add_parser(
+        'logs', parents=parents, help='show the lines of the bridge and of the script, wherever they go',
+        description='Shows the newest lines: of the pools that are services of systemd, from the journal; else of the '
+        'log of the Orthanc that has started the pool, and says where that is.')
+    one.add_argument('-f', '--follow', action='store_true', help='go on with new lines')
+    one.add_argument('-n', '--lines', type=int, default=100, metavar='N', help='how many (100)')
+    one.add_argument('--since', metavar='WHEN', help='of the journal: only lines since then, as journalctl takes it')
+    one.add_argument('--unit', action='append', metavar='UNIT', help='the journal of this unit')
+    one.set_defaults(run=logs.logs)
+
+
 def make_parser():
     server, json_too = server_options(), json_option()
     parser = argparse.ArgumentParser(prog='orthanc-python', description=DESCRIPTION, epilog=EXIT_CODES,
@@ -80,4 +105,6 @@ def make_parser():
     one = commands.add_parser('stacks', parents=[server, json_too], help='show what every Python thread is doing',
                               description='Shows the Python stacks of all threads of all hosts, without stopping them.')
     one.set_defaults(run=status.stacks)
+    add_console(commands, [server])
+    add_logs(commands, [server, json_too])
     return parser

@@ -24,7 +24,6 @@ import uuid
 
 from orthanc_python import FAILED, Problem, wire
 
-PROTOCOL = 1
 MAIN, SERVICE, CHILD = 2, 4, 5
 STACKS = b'\x53'
 FAULT_ORTHANC, FAULT_RAISED = 0, 6
@@ -146,6 +145,7 @@ class Node:
         self.socket_path = os.path.join(self.directory, 'node.sock')
         self.process = None
         self.control = None
+        self.protocol = None    # the version of it that the host speaks
         self.listener = None
 
     def load_parameters(self):
@@ -198,8 +198,8 @@ class Node:
         with lane:
             try:
                 _, msgid, _, (_, version, kind, _, _, secret) = wire.receive(lane)
-                if version == PROTOCOL and kind in (SERVICE, CHILD) and secrets.compare_digest(secret, self.secret):
-                    wire.answer(lane, msgid, [PROTOCOL])
+                if version == self.protocol and kind in (SERVICE, CHILD) and secrets.compare_digest(secret, self.secret):
+                    wire.answer(lane, msgid, [self.protocol])
                     self.serve(lane)
             except (wire.Closed, ValueError):
                 pass    # a thread or a child process of the script has ended
@@ -229,8 +229,10 @@ class Node:
         with far_end:
             self.pass_descriptor(bytes([MAIN]), far_end.fileno())
         lane.settimeout(END_SECONDS)
-        if wire.receive(lane)[2] is not None:
+        _, _, fault, welcome = wire.receive(lane)
+        if fault is not None:
             raise wire.Closed('the host has not welcomed its main lane')
+        self.protocol = welcome[0]
         return lane
 
     def pass_descriptor(self, message, descriptor):

@@ -101,6 +101,10 @@ class _Unpacker:
         return self.pairs(value)
 
 
+def unpack(data, segments=()):
+    return _Unpacker(data, segments).value()
+
+
 def send(connection, value):
     segments = []
     envelope = pack(value, segments)
@@ -130,7 +134,7 @@ def receive(connection):
     size, count, _ = HEAD.unpack(_read(connection, HEAD.size))
     sizes = struct.unpack('>%dQ' % count, _read(connection, 8 * count))
     envelope = _read(connection, size)
-    return _Unpacker(envelope, [_read(connection, each) for each in sizes]).value()
+    return unpack(envelope, [_read(connection, each) for each in sizes])
 
 
 def answer(connection, msgid, result):
