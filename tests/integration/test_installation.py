@@ -34,8 +34,10 @@ FILES = [
     *[r'libexec/orthanc-python-bridge/orthanc_python/%s\.py' % path.stem for path in sorted(
         pathlib.Path(REPOSITORY, 'worker', 'cli', 'orthanc_python').glob('*.py'))],
     r'libexec/orthanc-python-bridge/sdk\.json',
+    'share/bash-completion/completions/orthanc-python', 'share/bash-completion/completions/orthanc-python-worker',
     *[r'share/doc/orthanc-python-bridge/%s\.md' % name for name in sorted(
-        ['api-reference'] + [path.stem for path in pathlib.Path(REPOSITORY, 'docs').glob('*.md')])], PLUGIN]
+        ['api-reference'] + [path.stem for path in pathlib.Path(REPOSITORY, 'docs').glob('*.md')])],
+    r'share/man/man1/orthanc-python\.1(\.gz)?', r'share/man/man8/orthanc-python-worker\.8(\.gz)?', PLUGIN]
 
 SCRIPT = r'''
 import json, multiprocessing

@@ -152,6 +152,9 @@ opb_environment_set(const struct opb_node_info *info)
         failed = setenv("ORTHANC_PYTHON_BRIDGE_NODE_VERSION", info->version_text, 1);
     }
     if (failed == 0) {
+        failed = unsetenv(OPB_CONSOLE_VARIABLE); /* Orthanc was started in a console */
+    }
+    if (failed == 0) {
         failed = set_credentials(info);
     }
     return failed == 0 ? OPB_OK : OPB_NO_MEMORY;
