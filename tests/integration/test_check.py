@@ -187,6 +187,19 @@ assert found == {'One': 1, 'Url': 'http://a', 'Two': '/* */', 'PythonScript': __
     assert code == 0, report['Failure']
 
 
+def test_a_virtual_environment_is_that_of_the_option_or_of_the_configuration(check, tmp_path):
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', tmp_path / 'venv'], check=True)
+    packages = tmp_path / 'venv' / 'lib' / ('python%d.%d' % sys.version_info[:2]) / 'site-packages'
+    (packages / 'only_here.py').write_text('', encoding='utf-8')
+    (tmp_path / 'orthanc.json').write_text(json.dumps({'Python': {'VirtualEnv': str(tmp_path / 'venv')}}))
+    text = 'import sys, only_here\nassert sys.prefix == %r\n' % str(tmp_path / 'venv')
+    assert check(text)[0] == 1
+    assert check(text, '--venv', str(tmp_path / 'venv'))[0] == 0
+    assert check(text, '--config', str(tmp_path / 'orthanc.json'))[0] == 0
+    code, report, _ = check(text, '--venv', str(tmp_path))
+    assert code == 1 and 'pyvenv.cfg cannot be read' in report['Failure']
+
+
 def test_wrong_usage_says_what_is_wrong(check, tmp_path):
     code, report, err = check(None, name='missing.py')
     assert (code, report) == (2, None) and 'missing.py' in err

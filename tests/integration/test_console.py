@@ -162,6 +162,15 @@ def test_of_several_hosts_one_is_chosen(orthanc):
     assert (code, out) == (0, '1\n')
 
 
+def test_the_python_of_a_virtual_environment_can_be_chosen(server, tmp_path):
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', tmp_path / 'venv'], check=True)
+    code, out, _ = run('console', '--python', str(tmp_path / 'venv' / 'bin' / 'python'), '-c',
+                       'import sys; print(sys.prefix, len(orthanc.RestApiGet("/system")) > 10)', url=server.url())
+    assert (code, out) == (0, '%s True\n' % (tmp_path / 'venv'))
+    code, _, err = run('console', '--python', '/nonexistent', '-c', '1', url=server.url())
+    assert code == 1 and '/nonexistent cannot be run' in err
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason='needs root, to be another user')
 def test_other_users_are_refused(server):
     host = server.host_pid()

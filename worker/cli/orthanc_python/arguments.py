@@ -57,6 +57,7 @@ def add_check(commands, parents):
     one.add_argument('script', metavar='SCRIPT')
     one.add_argument('--orthanc', metavar='VERSION', help='of the server, as 1.12.6 (that of the SDK of the bridge)')
     one.add_argument('--config', metavar='FILE', help='configuration of Orthanc that the script sees, or its folder')
+    one.add_argument('--venv', metavar='DIR', help='virtual environment of the script (Python.VirtualEnv of --config)')
     one.add_argument('--timeout', type=positive, default=60, metavar='S', help='how long the import may take (60 s)')
     one.set_defaults(run=check.check)
 
@@ -71,6 +72,8 @@ def add_console(commands, parents):
                      'is no terminal)')
     one.add_argument('--worker', type=int, default=0, metavar='N', help='of several hosts, the one with this number (0)')
     one.add_argument('--pid', type=int, metavar='PID', help='of the host, without asking the server for it')
+    one.add_argument('--python', metavar='PROGRAM', help='Python to use, as that of a virtual environment (the one that '
+                     'the host was built for)')
     one.set_defaults(run=console.console)
 
 

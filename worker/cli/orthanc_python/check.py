@@ -109,7 +109,10 @@ def check(arguments):
     configuration.setdefault('PythonScript', str(script))
     functions = [each for each in sdk['functions']
                  if each['node_name'] and not each['alias_of'] and number(each['since']) <= version]
-    node = Node(parts.host_program(), functions, Orthanc(version, json.dumps(configuration), os.fspath(script)))
+    section = configuration.get('Python')
+    environment = arguments.venv or (section.get('VirtualEnv') if isinstance(section, dict) else None)
+    node = Node(parts.host_program(), functions, Orthanc(version, json.dumps(configuration), os.fspath(script)),
+                os.path.abspath(environment) if environment else None)
     record = node.run(arguments.timeout)
     paths = record.files or [str(script)]
     report = {

@@ -113,11 +113,13 @@ def reachable(pid, path, told):
 
 def console(arguments):
     pid = choose_host(arguments)
-    program, module = parts.python_program(), str(parts.module_folder())
     session = os.path.join(os.path.dirname(os.path.abspath(__file__)), SESSION)
     become_user_of(pid)
     path = find_file(pid)
     told = read_file(path)
+    library = parts.library_of(pid)
+    program = arguments.python or parts.python_program(library)
+    module = str(parts.module_folder(library))
     environment = dict(os.environ, ORTHANC_PYTHON_BRIDGE_CREDENTIALS=reachable(pid, path, told),
                        ORTHANC_PYTHON_BRIDGE_CONSOLE='1', ORTHANC_PYTHON_BRIDGE_NODE_VERSION=told['version'])
     words = [program, '-B', '-P', session, module, str(pid), told['scripts'][0], told['version']]

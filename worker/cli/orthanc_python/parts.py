@@ -13,10 +13,10 @@ from orthanc_python import USAGE, Problem
 LIBRARY = pathlib.Path(__file__).resolve().parent.parent
 
 
-def find(installed, built, what):
+def find(installed, built, what, library=LIBRARY):
     """The path of a part: as it is installed, and in a build directory."""
     build = os.environ.get('ORTHANC_PYTHON_BRIDGE_BUILD')
-    path = pathlib.Path(build).absolute() / built if build else LIBRARY / installed
+    path = pathlib.Path(build).absolute() / built if build else library / installed
     if not path.exists():
         raise Problem(USAGE, 'There is no %s (%s): install the worker of the bridge completely' % (path, what))
     return path
@@ -26,13 +26,21 @@ def host_program():
     return find('orthanc-python-host', 'worker/host/orthanc-python-host', 'the program that runs scripts')
 
 
-def module_folder():
-    return find('module', 'worker/module', 'the orthanc module')
+def library_of(pid):
+    """Where the parts beside a running host are: it may be of another Python than this command."""
+    try:
+        return pathlib.Path(os.readlink('/proc/%d/exe' % pid)).parent
+    except OSError:
+        return LIBRARY
 
 
-def python_program():
+def module_folder(library):
+    return find('module', 'worker/module', 'the orthanc module', library)
+
+
+def python_program(library):
     """The Python that the module is for."""
-    path = find('bridge.json', 'worker/cli/bridge.json', 'what the bridge was built with')
+    path = find('bridge.json', 'worker/cli/bridge.json', 'what the bridge was built with', library)
     return json.loads(path.read_text(encoding='utf-8'))['Python']
 
 

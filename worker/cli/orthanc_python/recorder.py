@@ -135,8 +135,8 @@ def make_directory():
 class Node:
     """One load of one script."""
 
-    def __init__(self, host_program, functions, orthanc, is_verbose=False):
-        self.program, self.orthanc, self.is_verbose = str(host_program), orthanc, is_verbose
+    def __init__(self, host_program, functions, orthanc, environment=None):
+        self.program, self.orthanc, self.environment = str(host_program), orthanc, environment
         self.functions = functions      # of the chosen version, from sdk.json
         self.record = Record()
         self.lock = threading.Lock()
@@ -153,7 +153,7 @@ class Node:
         return {
             'version': '.'.join(map(str, self.orthanc.version)) if self.orthanc.version[0] < 99 else 'mainline',
             'functions': functions + [['_Register', 'x'], ['_Release', 'x']],
-            'calls': ['Load', 'Finalize', *REGISTRATIONS], 'scripts': [self.orthanc.script], 'verbose': self.is_verbose,
+            'calls': ['Load', 'Finalize', *REGISTRATIONS], 'scripts': [self.orthanc.script], 'verbose': False,
             'memory_usage': False, 'node_socket': self.socket_path, 'node': NODE, 'host': HOST, 'secret': self.secret,
             'orthanc': self.orthanc.GetOrthancPath(), 'worker_index': 0, 'workers_count': 1,
             'slow_call_ms': 0}
@@ -222,8 +222,9 @@ class Node:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # What the script prints is not the result of a check.
-            self.process = subprocess.Popen([self.program, '--control-fd', str(theirs.fileno())], stdout=2,
-                                            stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+            words = [self.program, '--control-fd', str(theirs.fileno())]
+            words += ['--venv', self.environment] if self.environment else []
+            self.process = subprocess.Popen(words, stdout=2, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                                             start_new_session=True)
         lane, far_end = socket.socketpair()
         with far_end:
