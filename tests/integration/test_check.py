@@ -110,7 +110,7 @@ def test_an_import_that_does_not_end_is_ended_and_shown(check):
 
 
 def test_what_a_server_lacks_is_an_error_unless_it_is_asked_for(check):
-    """LogMessage came with 1.12.4, whatever the SDK of this build."""
+    """LogMessage and LogCategory came with 1.12.4, StoreKeyValue later, whatever the SDK of this build."""
     code, report, _ = check('''
 import orthanc as o
 from orthanc import ChangeType, ErrorCode as Code
@@ -126,9 +126,11 @@ def f(instance):
     code, report, _ = check('''
 import orthanc
 if hasattr(orthanc, 'LogMessage'):
-    orthanc.LogMessage('a', 'b', 'c', 1, 2, 3)
+    orthanc.LogMessage('a', 'b', 'c', 1, orthanc.LogCategory.GENERIC, 3)
+    orthanc.StoreKeyValue('a', 'b', 'c')
 ''', '--orthanc', '1.10.1')
-    assert code == 0 and concerns(report) == [('guarded', 4, 'LogMessage')]
+    assert code == 6 and concerns(report) == [('guarded', 4, 'LogCategory'), ('guarded', 4, 'LogMessage'),
+                                              ('missing', 5, 'StoreKeyValue')]
 
 
 def test_a_script_sees_the_names_of_the_chosen_server(check):

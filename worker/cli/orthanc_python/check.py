@@ -93,7 +93,7 @@ def describe(report):
         yield 'log           %s %s' % (item['Level'], item['Text'].rstrip().replace('\n', '\n              '))
     for item in report['Concerns']:
         where = '%s:%s' % (item['File'], item['Line']) if item['Line'] else item['File']
-        ending = ', but is asked for first' if item['Kind'] == 'guarded' else ''
+        ending = ', but the script asks first' if item['Kind'] == 'guarded' else ''
         yield '%-13s %s: %s %s%s' % (WORDS.get(item['Kind'], 'warning'), where, item['Name'], item['Text'], ending)
     if report['Failure']:
         yield 'failure       ' + report['Failure'].rstrip().replace('\n', '\n              ')

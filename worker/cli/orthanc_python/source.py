@@ -6,7 +6,7 @@ Elsewhere: the names that are called while it is imported (recorder.py).
 
 Names of the module are found behind `import orthanc` (also `as`) and in `from orthanc import`;
 methods by their names, which nothing else is called by. What is asked for with hasattr() or
-getattr() first counts as a name that the script can do without.
+getattr() counts as a name that the script can do without, as does what is no younger.
 """
 
 import ast
@@ -42,6 +42,11 @@ class Names:
         for item in sdk['enumerations']:
             self.values[item['name']] = {each['name']: number(each['since']) for each in item['values']}
         self.module['OrthancException'] = (number(''), False)
+
+    def since(self, name):
+        """When a name came, of the module or of a method; None for one that never did."""
+        found = self.module.get(name) or self.methods.get(name)
+        return found[0] if found else self.later.get(name)
 
     def unknown(self, name):
         since = self.later.get(name)
@@ -122,12 +127,14 @@ def look(names, version, path):
             finder.visit(node)
     finder.visit(tree)
     found = []
+    known = max((names.since(name) or (0, 0, 0) for name in finder.guarded), default=(0, 0, 0))
     for name, lines in finder.used.items():
         said = judge(names, version, name)
         if said is None:
             continue
         kind, text = said
-        if kind == 'missing' and name.lstrip('.').rpartition('.')[2] in finder.guarded:
+        since = names.since(name.lstrip('.').partition('.')[0])
+        if kind == 'missing' and (name.lstrip('.').rpartition('.')[2] in finder.guarded or since and version < since <= known):
             kind = 'guarded'
         found += [(str(path), line, name.lstrip('.'), kind, text) for line in sorted(lines)]
     return sorted(found, key=lambda item: item[:3])
