@@ -14,7 +14,7 @@ import pytest
 import wire
 from conftest import Farm
 from daemon import Daemon
-from server import PATIENCE, PID_ROUTE, ours_plugin, wait_until
+from server import BUILD, PATIENCE, PID_ROUTE, REPOSITORY, ours_plugin, wait_until
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival,
               pytest.mark.skipif(os.geteuid() != 0, reason='only root can become another user')]
@@ -97,6 +97,23 @@ def test_the_script_runs_as_the_pool_and_reaches_orthanc(place, config):
     assert server.get('/whose').text == '%d 1' % POOL
     assert server.stop() == 0
     assert os.listdir(server.runtime) == []
+
+
+def test_a_console_of_root_is_one_of_the_pools_user(place):
+    """He finds the file of the host, and the node lets him in by the group."""
+    pool = place.pool({**OPEN, 'AllowUsers': [str(ORTHANC)]}).start()
+    server = place.server(pool).start()
+    command = ['/usr/bin/python3', os.path.join(REPOSITORY, 'worker', 'cli', 'orthanc-python'), 'console',
+               '--pid', str(server.host_pid())]
+    code = 'import os; print(os.getresuid(), os.getresgid(), len(orthanc.RestApiGet("/system")) > 10)'
+    environment = dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD)
+    done = subprocess.run([*command, '-c', code], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60 * PATIENCE, check=False)
+    assert done.stdout == '%s %s True\n' % ((POOL,) * 3, (POOL_GROUP,) * 3), done.stderr
+    for user in (ORTHANC, STRANGER):    # not even the user of Orthanc
+        done = subprocess.run([*command, '-c', code], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=60 * PATIENCE, check=False, user=user, group=user, extra_groups=[])
+        assert done.returncode == 4 and 'only that user, or root' in done.stderr, done.stderr
 
 
 def test_a_group_of_the_user_besides_his_own_lets_him_in(place):

@@ -130,8 +130,9 @@ def look(names, version, path):
     known = max((names.since(name) or (0, 0, 0) for name in finder.guarded), default=(0, 0, 0))
     for name, lines in finder.used.items():
         said = judge(names, version, name)
-        if said is None:
-            continue
+        enumeration = name.partition('.')[0]
+        if said is None or enumeration not in ('', name) and judge(names, version, enumeration) is not None:
+            continue        # nothing, or it is said of the whole enumeration
         kind, text = said
         since = names.since(name.lstrip('.').partition('.')[0])
         if kind == 'missing' and (name.lstrip('.').rpartition('.')[2] in finder.guarded or since and version < since <= known):
