@@ -96,7 +96,7 @@ def test_an_exception_of_the_import_is_shown_with_its_traceback(check):
     assert report['Log'] == [] and report['Calls'] == {}
     code, report, _ = check('def f(:\n')
     assert code == 1 and 'SyntaxError' in report['Failure']
-    code, report, _ = check('import os\nos._exit(3)\n')
+    code, report, _ = check('import os\nos._exit(3)\n', '--timeout', '3600')      # nor does it wait that long
     assert code == 1 and report['Failure'] == 'The host has ended: exit code 3'
     code, report, _ = check('import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n')
     assert code == 1 and 'signal 11 (Segmentation fault)' in report['Failure']
@@ -157,9 +157,11 @@ def test_modules_beside_the_script_are_looked_at_too(check, tmp_path):
 
 
 def test_a_route_that_matches_nothing_is_an_error(check):
-    code, report, _ = check("import orthanc\northanc.RegisterRestCallback('a', print)\n"
-                            "orthanc.RegisterRestCallback('/a/', print)\northanc.RegisterRestCallback('/(a|b)/c', print)\n")
+    text = 'import orthanc\nfor pattern in %r:\n    orthanc.RegisterRestCallback(pattern, print)\n'
+    code, report, _ = check(text % (['a', '/a/'],))
     assert code == 6 and [item['Kind'] for item in report['Concerns']] == ['route', 'route']
+    code, report, _ = check(text % (['/(a|b)/c', '.*', '/', r'\/a', '[/]a', '(/a)', 'a|/b', '/a/?'],))
+    assert (code, report['Concerns']) == (0, [])
 
 
 def test_threads_and_child_processes_of_the_import_reach_it(check):

@@ -8,12 +8,14 @@ Elsewhere: the load (recorder.py), the look at its source (source.py).
 import json
 import os
 import pathlib
+import re
 
 from orthanc_python import CONCERNS, DONE, FAILED, USAGE, Problem, parts
 from orthanc_python.recorder import Node, Orthanc
 from orthanc_python.source import Names, look, number
 
 OLDEST = (1, 10, 1)
+IMPOSSIBLE = re.compile(r'^[\w-]|./$')     # no path is like this
 WORDS = {'missing': 'error', 'deprecated': 'note', 'guarded': 'note'}
 
 
@@ -70,7 +72,7 @@ def find_concerns(names, version, paths, record):
     concerns = [{'File': path, 'Line': line, 'Name': name, 'Kind': kind, 'Text': text}
                 for path, line, name, kind, text in found]
     for function, pattern in record.registrations:
-        if pattern is not None and (not pattern.startswith(('/', '(', '^')) or len(pattern) > 1 and pattern.endswith('/')):
+        if pattern is not None and IMPOSSIBLE.search(pattern) and '|' not in pattern:
             concerns.append({'File': str(paths[0]), 'Line': None, 'Name': function, 'Kind': 'route',
                              'Text': 'the pattern %s matches no path: these begin with a slash, and do not end with one'
                                      % pattern})
