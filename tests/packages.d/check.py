@@ -63,16 +63,24 @@ def get(path):
         return answer.read().decode()
 
 
+def command(*words):
+    return subprocess.run(['orthanc-python', *words], check=True, timeout=BOUND, stdout=subprocess.PIPE,
+                          text=True).stdout
+
+
 def serves():
     SCRIPT_PATH.write_text(SCRIPT % 'first', encoding='utf-8')
     pathlib.Path('/etc/orthanc/python.json').write_text(json.dumps({'PythonScript': str(SCRIPT_PATH)}),
                                                         encoding='utf-8')
+    assert 'registers     RegisterRestCallback  /hello\n' in command('check', str(SCRIPT_PATH))
     with Orthanc():
         assert 'python' in json.loads(get('/plugins'))
         assert get('/hello') == 'first'
         SCRIPT_PATH.write_text(SCRIPT % 'second', encoding='utf-8')
         subprocess.run(['orthanc-python', 'reload'], check=True, timeout=BOUND)
         assert get('/hello') == 'second'
+        code = 'import os; print(os.getuid() > 0, orthanc.RestApiGet("/system")[:1])'
+        assert command('console', '-c', code) == "True b'{'\n"
     subprocess.run(['orthanc-python-worker', '--config', '/etc/orthanc-python/pool.json', '--socket',
                     '/run/orthanc-python/pool.sock', '--check'], check=True, timeout=BOUND)
     for name in ('orthanc-stubs/py.typed', 'orthanc_python_testing/server.py'):
