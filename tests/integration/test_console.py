@@ -275,15 +275,45 @@ def pretended():
 
 
 def test_stacks_of_every_host_are_shown(pretended):
-    hosts = {'hosts': [{'index': 0, 'pid': 12, 'stacks': 'Thread 1\n  File "a.py"\n'},
-                       {'index': 1, 'pid': 13, 'stacks': 'Thread 2'}]}
+    frames = [{'File': '/a.py', 'Line': 3, 'Function': 'f'}, {'Text': '...'}]
+    hosts = {'Hosts': [{'Worker': 0, 'Pid': 12, 'State': 'serving', 'Problem': None, 'Threads': [
+        {'Id': '0x1', 'Name': None, 'Frames': frames}, {'Id': '0x2', 'Name': 'timer', 'Frames': frames[1:]}]},
+        {'Worker': 1, 'Pid': 13, 'State': 'hanging', 'Problem': 'gone', 'Threads': []}]}
     url = pretended(stacks=(200, hosts))
-    assert run('stacks', url=url) == (0, 'Host 0 (pid 12)\nThread 1\n  File "a.py"\n\nHost 1 (pid 13)\nThread 2\n', '')
+    assert run('stacks', url=url) == (0, '''\
+Host 0 (pid 12), serving
+
+Thread 0x1 (most recent call first)
+  File "/a.py", line 3 in f
+  ...
+
+Thread 0x2 (timer) (most recent call first)
+  ...
+
+Host 1 (pid 13), hanging: gone
+''', '')
     code, out, _ = run('stacks', '--json', url=url)
     assert code == 0 and json.loads(out) == hosts
-    assert run('stacks', url=pretended(stacks=(200, {'hosts': []})))[:2] == (1, 'No host serves\n')
-    code, _, err = run('stacks', url=pretended(stacks=(200, {'hosts': [1]})))
+    assert run('stacks', url=pretended(stacks=(200, {'Hosts': []})))[:2] == (1, 'No host serves\n')
+    code, _, err = run('stacks', url=pretended(stacks=(200, {'Hosts': [1]})))
     assert code == 3 and 'Traceback' not in err
+    assert run('stacks', url=pretended(stacks=(503, {'Error': 'Others ask'}))) == (5, '', 'orthanc-python: Others ask\n')
+
+
+@pytest.mark.parametrize('words', [(), ('--json',)])
+def test_stacks_of_a_real_server_say_where_its_threads_are(orthanc, words):
+    """A bridge without the route says that it is of an older release."""
+    server = orthanc(script=SCRIPT + r'''
+import threading
+def waiter():
+    threading.Event().wait()
+threading.Thread(target=waiter, daemon=True).start()
+''')
+    code, out, err = run('stacks', *words, url=server.url())
+    if server.get('/python-bridge/stacks').status_code == 404:
+        assert code == 3 and 'which cannot show stacks yet' in err
+    else:
+        assert (code, err) == (0, '') and 'waiter' in out and str(server.host_pid()) in out
 
 
 def test_stacks_of_an_older_bridge_are_not_to_be_had(pretended):

@@ -122,7 +122,7 @@ def console(arguments):
     module = str(parts.module_folder(library))
     environment = dict(os.environ, ORTHANC_PYTHON_BRIDGE_CREDENTIALS=reachable(pid, path, told),
                        ORTHANC_PYTHON_BRIDGE_CONSOLE='1', ORTHANC_PYTHON_BRIDGE_NODE_VERSION=told['version'])
-    words = [program, '-B', '-P', session, module, str(pid), told['scripts'][0], told['version']]
+    words = [program, '-B', '-P', session, module, str(pid), ', '.join(told['scripts']), told['version']]
     if arguments.code is not None:
         words.append(arguments.code)
     try:

@@ -96,6 +96,20 @@ def show_status(arguments):
     return DONE if answer['Hosts'] else FAILED
 
 
+def describe_stacks(host):
+    """The Python threads of one host in lines for people, as Python shows where they are."""
+    problem = ': ' + host['Problem'] if host['Problem'] else ''
+    yield 'Host %d (pid %d), %s%s' % (host['Worker'], host['Pid'], host['State'], problem)
+    for thread in host['Threads']:
+        yield ''
+        yield 'Thread %s%s (most recent call first)' % (thread['Id'], ' (%s)' % thread['Name'] if thread['Name'] else '')
+        for frame in thread['Frames']:
+            if 'Text' in frame:
+                yield '  ' + frame['Text']
+            else:
+                yield '  File "%s", line %d in %s' % (frame['File'], frame['Line'], frame['Function'])
+
+
 def stacks(arguments):
     server = Server(arguments)
     status, answer = server.ask('GET', 'stacks')
@@ -103,13 +117,14 @@ def stacks(arguments):
         found = get_status(server)
         raise Problem(NO_ANSWER, 'The bridge in %s is of release %s, which cannot show stacks yet: upgrade the plugin'
                       % (server.url, found.get('Version')))
-    hosts = answer.get('hosts') if isinstance(answer, dict) else None
+    if status == 503 and isinstance(answer, dict) and 'Error' in answer:
+        raise Problem(LATER, answer['Error'])
+    hosts = answer.get('Hosts') if isinstance(answer, dict) else None
     if status != 200 or not isinstance(hosts, list):
         raise server.unexpected(status)
     try:
-        text = '\n\n'.join('Host %d (pid %d)\n%s' % (host['index'], host['pid'], host['stacks'].rstrip())
-                           for host in hosts)
-    except (KeyError, TypeError, AttributeError):
+        text = '\n\n'.join('\n'.join(describe_stacks(host)) for host in hosts)
+    except (KeyError, TypeError, ValueError):
         raise server.unexpected(status) from None
     show(arguments, answer, text or 'No host serves')
     return DONE if hosts else FAILED
