@@ -32,7 +32,7 @@ def make_mosaic(instances: list[dict[str, Any]]) -> Any:
     columns = math.ceil(math.sqrt(len(instances)))
     rows = math.ceil(len(instances) / columns)
     side = max(1, min(LARGEST_TILE, LARGEST_WIDTH // columns))
-    tiles = numpy.zeros((rows * columns, side, side, 3), numpy.uint8)
+    tiles: Any = numpy.zeros((rows * columns, side, side, 3), numpy.uint8)
     for tile, instance in zip(tiles, instances):
         rendered = orthanc.RestApiGet('/instances/%s/rendered' % instance['ID'])
         image = Image.open(io.BytesIO(rendered)).convert('RGB')
