@@ -47,7 +47,6 @@ def server(module_orthanc):
     return module_orthanc(script=SCRIPT)
 
 
-@pytest.mark.smoke
 def test_a_piece_of_code_runs_with_the_module_of_a_running_server(server):
     assert run('console', '-c', '1 + 1', url=server.url()) == (0, '2\n', '')
     code, out, err = run('console', '-c', "import json; print(json.loads(orthanc.RestApiGet('/system'))['Name'])",
