@@ -106,6 +106,9 @@ def test_the_command_works_where_it_is(installed):
         done = subprocess.run([command, 'check', os.path.join(REPOSITORY, 'examples', 'rest', 'rest.py')],
                               env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and 'RegisterRestCallback  /tata' in done.stdout, done.stdout + done.stderr
+        worker = subprocess.run([installed / WORKER, '--version'], capture_output=True, text=True, check=True).stdout
+        done = subprocess.run([command, '--version'], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == 'orthanc-python %s\n' % worker.split()[1].rstrip(','), worker
 
 
 def test_only_the_host_and_the_module_know_python(installed):

@@ -110,7 +110,7 @@ def complete(name, *words, cwd=None):
 
 
 def test_bash_completes_what_the_parser_takes(commands):
-    assert complete('orthanc-python', '') == set(commands) | {'--help'}
+    assert complete('orthanc-python', '') == set(commands) | {'--help', '--version'}
     assert complete('orthanc-python', 'sta') == {'status', 'stacks'}
     for command, options in commands.items():
         assert complete('orthanc-python', command, '-') == options - {'-h'}, command

@@ -4,7 +4,7 @@
 import argparse
 import os
 
-from orthanc_python import check, console, logs, status
+from orthanc_python import check, console, logs, parts, status
 from orthanc_python.rest import DEFAULT_URL
 
 DESCRIPTION = """\
@@ -21,6 +21,14 @@ Exit codes: 0 done; 1 the script does not load, or no host serves; 2 wrong usage
 3 the server does not answer, or not as expected; 4 it does not allow this;
 5 not now: try again later; 6 the script loads, but needs what the server does not have.
 """
+
+
+class ShowVersion(argparse.Action):
+    """Looks for it only if it is wanted."""
+
+    def __call__(self, parser, *_):
+        print('orthanc-python ' + parts.version())
+        parser.exit()
 
 
 def positive(text):
@@ -93,6 +101,7 @@ def make_parser():
     server, json_too = server_options(), json_option()
     parser = argparse.ArgumentParser(prog='orthanc-python', description=DESCRIPTION, epilog=EXIT_CODES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--version', action=ShowVersion, nargs=0, help='show the version of the bridge')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     add_check(commands, [json_too])
     one = commands.add_parser('reload', parents=[server, json_too],

@@ -38,10 +38,18 @@ def module_folder(library):
     return find('module', 'worker/module', 'the orthanc module', library)
 
 
+def read_bridge(library=LIBRARY):
+    path = find('bridge.json', 'worker/cli/bridge.json', 'what the bridge was built with', library)
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
 def python_program(library):
     """The Python that the module is for."""
-    path = find('bridge.json', 'worker/cli/bridge.json', 'what the bridge was built with', library)
-    return json.loads(path.read_text(encoding='utf-8'))['Python']
+    return read_bridge(library)['Python']
+
+
+def version():
+    return read_bridge()['Version']
 
 
 def sdk():
