@@ -6,6 +6,7 @@ and then sends one at a time.
 """
 
 import json
+from typing import Any
 
 import orthanc
 
@@ -13,26 +14,26 @@ import orthanc
 class Driver:
     """One C-MOVE request."""
 
-    def __init__(self, target, instances):
+    def __init__(self, target: str, instances: list[str]) -> None:
         self.target = target
         self.instances = instances
         self.sent = 0
 
-    def send_next(self):
+    def send_next(self) -> None:
         identifier = self.instances[self.sent]
         self.sent += 1
         orthanc.RestApiPost('/modalities/%s/store' % self.target, identifier)
 
 
-def modality_of(aet):
+def modality_of(aet: str) -> str:
     """The name of the modality that has this title."""
     for name, modality in json.loads(orthanc.RestApiGet('/modalities?expand')).items():
         if modality['AET'] == aet:
-            return name
+            return str(name)
     raise KeyError('there is no modality called %s' % aet)
 
 
-def create(**request):
+def create(**request: Any) -> Driver:
     """A driver. What is raised here fails the whole request."""
     query = {tag: request[tag] for tag in ('PatientID', 'AccessionNumber', 'StudyInstanceUID', 'SeriesInstanceUID',
                                            'SOPInstanceUID') if request.get(tag)}
@@ -41,12 +42,12 @@ def create(**request):
     return Driver(modality_of(request['TargetAET']), instances)
 
 
-def size(driver):
+def size(driver: Driver) -> int:
     """How many steps it will take."""
     return len(driver.instances)
 
 
-def apply(driver):
+def apply(driver: Driver) -> int:
     """One step. The peer counts it as failed if this is not SUCCESS."""
     try:
         driver.send_next()
@@ -56,7 +57,7 @@ def apply(driver):
     return orthanc.ErrorCode.SUCCESS
 
 
-def free(driver):
+def free(driver: Driver) -> None:
     """The end, also of a request that was given up."""
     print('%d of %d instances sent' % (driver.sent, len(driver.instances)))
 

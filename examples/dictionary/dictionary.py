@@ -6,6 +6,7 @@ went wrong, and a script can make of it whatever it wants, here an HTTP status o
 """
 
 import json
+from typing import Any
 
 import orthanc
 
@@ -16,10 +17,10 @@ STATUS = {
 }
 
 
-def on_tag(output, uri, **request):
+def on_tag(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """GET /dictionary/{name or group,element}."""
     try:
-        found = orthanc.LookupDictionary(request['groups'][0])
+        found: dict[str, Any] = dict(orthanc.LookupDictionary(request['groups'][0]))
     except TypeError as e:      # which is how this one says that there is no such tag
         output.SendHttpStatus(404, str(e))
         return
@@ -28,7 +29,7 @@ def on_tag(output, uri, **request):
     output.AnswerBuffer(json.dumps(found, indent=2), 'application/json')
 
 
-def on_tag_of_instance(output, uri, **request):
+def on_tag_of_instance(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """GET /value/{instance}/{name}: the value of a tag."""
     instance, name = request['groups']
     try:

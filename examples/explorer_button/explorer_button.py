@@ -2,6 +2,7 @@
 """A button of the script's own in Orthanc Explorer, on the page of a study."""
 
 import json
+from typing import Any
 
 import orthanc
 
@@ -17,7 +18,7 @@ $('#study').live('pagebeforecreate', function() {
 '''
 
 
-def on_count(output, uri, **request):
+def on_count(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """What the button shows."""
     statistics = json.loads(orthanc.RestApiGet('/studies/%s/statistics' % request['groups'][0]))
     output.AnswerBuffer(json.dumps({'Instances': statistics['CountInstances']}), 'application/json')

@@ -9,6 +9,7 @@ pynetdicom is in none of Debian's releases: pip install "pynetdicom>=2.1".
 """
 
 import json
+from typing import Any
 
 import orthanc
 from pynetdicom import AE, AllStoragePresentationContexts, evt
@@ -18,7 +19,7 @@ CONFIGURATION = json.loads(orthanc.GetConfiguration())['PynetdicomServer']
 SUCCESS, CANNOT_STORE = 0x0000, 0xA700
 
 
-def on_store(event):
+def on_store(event: evt.Event) -> int:
     """A thread of the association runs this, and may call Orthanc like any other."""
     try:
         answer = json.loads(orthanc.RestApiPost('/instances', event.encoded_dataset()))
@@ -32,14 +33,14 @@ def on_store(event):
 class Server:
     """Between ORTHANC_STARTED and ORTHANC_STOPPED."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.entity = AE(CONFIGURATION['AET'])
         self.entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             self.entity.add_supported_context(context.abstract_syntax)
-        self.running = None
+        self.running: Any = None
 
-    def on_change(self, change_type, level, resource):
+    def on_change(self, change_type: int, level: int, resource: str) -> None:
         """One event at a time, in order."""
         if change_type == orthanc.ChangeType.ORTHANC_STARTED:
             self.running = self.entity.start_server((CONFIGURATION['Address'], CONFIGURATION['Port']), block=False,

@@ -7,6 +7,7 @@ Each stored instance is put into the queue, and a thread takes them out one by o
 
 import json
 import threading
+from typing import Any
 
 import orthanc
 
@@ -15,13 +16,13 @@ WORK = threading.Semaphore(0)
 IS_OVER = threading.Event()
 
 
-def on_stored(dicom, instance):
+def on_stored(dicom: orthanc.DicomInstance, instance: str) -> None:
     """Quick: the sender waits for it."""
     orthanc.EnqueueValue(QUEUE, instance)
     WORK.release()
 
 
-def work():
+def work() -> None:
     """All that is there at the start, then what comes."""
     while not IS_OVER.is_set():
         value = orthanc.DequeueValue(QUEUE, orthanc.QueueOrigin.FRONT)
@@ -40,7 +41,7 @@ def work():
 THREAD = threading.Thread(target=work)
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     if change_type == orthanc.ChangeType.ORTHANC_STARTED:
         THREAD.start()
     elif change_type == orthanc.ChangeType.ORTHANC_STOPPED:
@@ -49,7 +50,7 @@ def on_change(change_type, level, resource):
         THREAD.join()
 
 
-def on_sizes(output, uri, **request):
+def on_sizes(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """GET /sizes, /sizes/{instance}."""
     instance = request['groups'][0].strip('/')
     if instance:

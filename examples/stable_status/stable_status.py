@@ -10,7 +10,7 @@ import json
 import orthanc
 
 
-def is_complete(study):
+def is_complete(study: str) -> bool:
     """As far as the study tells."""
     tags = json.loads(orthanc.RestApiGet('/studies/%s/shared-tags?simplify' % study))
     expected = tags.get('NumberOfStudyRelatedInstances')
@@ -18,7 +18,7 @@ def is_complete(study):
     return expected is not None and int(count) >= int(expected)
 
 
-def on_change(change_type, level, resource):
+def on_change(change_type: int, level: int, resource: str) -> None:
     if change_type == orthanc.ChangeType.NEW_INSTANCE:
         study = json.loads(orthanc.RestApiGet('/instances/%s/study' % resource))['ID']
         if is_complete(study):

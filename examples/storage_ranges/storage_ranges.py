@@ -18,12 +18,13 @@ DIRECTORY = os.path.abspath(os.path.join(CONFIGURATION.get('StorageDirectory', '
                                          CONFIGURATION['StorageRanges']['Directory']))
 
 
-def path_of(custom):
+def path_of(custom: bytes) -> str:
     """Of what create() has returned."""
-    return os.path.join(DIRECTORY, json.loads(custom)['Path'])
+    return os.path.join(DIRECTORY, str(json.loads(custom)['Path']))
 
 
-def create(uuid, content_type, compression_type, content, instance):
+def create(uuid: str, content_type: int, compression_type: int, content: bytes,
+           instance: orthanc.DicomInstance) -> tuple[int, bytes | None]:
     custom = json.dumps({'Path': os.path.join(datetime.date.today().isoformat(), uuid)}).encode()
     path = path_of(custom)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -35,7 +36,8 @@ def create(uuid, content_type, compression_type, content, instance):
     return orthanc.ErrorCode.SUCCESS, custom
 
 
-def read_range(uuid, content_type, start, size, custom):
+def read_range(uuid: str, content_type: int, start: int, size: int,
+               custom: bytes) -> tuple[int, bytes | None]:
     try:
         with open(path_of(custom), 'rb') as f:
             f.seek(start)
@@ -44,7 +46,7 @@ def read_range(uuid, content_type, start, size, custom):
         return orthanc.ErrorCode.INEXISTENT_FILE, None
 
 
-def remove(uuid, content_type, custom):
+def remove(uuid: str, content_type: int, custom: bytes) -> int:
     """A file that is gone is removed already."""
     try:
         os.unlink(path_of(custom))

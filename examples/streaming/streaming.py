@@ -8,6 +8,7 @@ answer just ends.
 """
 
 import json
+from typing import Any
 
 import orthanc
 import requests
@@ -17,7 +18,7 @@ PIECE_BYTES = 65536
 TIMEOUT_SECONDS = 30
 
 
-def on_stream(output, uri, **request):
+def on_stream(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """GET /stream/{path}."""
     if request['method'] != 'GET':
         output.SendMethodNotAllowed('GET')

@@ -13,6 +13,7 @@ import json
 import os
 import site
 import sys
+from typing import Any
 
 import orthanc
 
@@ -23,7 +24,7 @@ sys.path[:] = [path for path in sys.path if path not in BEFORE] + BEFORE
 sys.prefix = DIRECTORY      # some packages look for their data there
 
 
-def on_module(output, uri, **request):
+def on_module(output: orthanc.RestOutput, uri: str, **request: Any) -> None:
     """GET /module/{name}: where it is found."""
     module = __import__(request['groups'][0])
     output.AnswerBuffer(json.dumps({'File': module.__file__, 'Version': getattr(module, '__version__', None)}),

@@ -7,11 +7,11 @@ _LOCK = threading.Lock()
 _LINES = []
 
 
-def add(text):
+def add(text: str) -> None:
     with _LOCK:
         _LINES.append(text)
 
 
-def lines():
+def lines() -> list[str]:
     with _LOCK:
         return list(_LINES)

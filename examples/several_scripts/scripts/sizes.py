@@ -6,11 +6,11 @@ import orthanc
 import _notes
 
 
-def on_stored(instance, identifier):
+def on_stored(instance: orthanc.DicomInstance, identifier: str) -> None:
     _notes.add('%s has %d bytes' % (identifier, instance.GetInstanceSize()))
 
 
-def on_change(change_type, _level, _resource):
+def on_change(change_type: int, _level: int, _resource: str) -> None:
     if change_type == orthanc.ChangeType.ORTHANC_STARTED:
         _notes.add('sizes are being noted')
 
