@@ -96,7 +96,7 @@ class Finder(ast.NodeVisitor):
             self.use('%s.%s' % (owner.attr, node.attr), node)
         elif isinstance(owner, ast.Name) and self.imported.get(owner.id) in self.names.values:
             self.use('%s.%s' % (self.imported[owner.id], node.attr), node)
-        elif node.attr in self.names.methods and isinstance(node.ctx, ast.Load):
+        elif (node.attr in self.names.methods or node.attr in self.names.later) and isinstance(node.ctx, ast.Load):
             self.use('.' + node.attr, node)
         self.generic_visit(node)
 
@@ -104,14 +104,14 @@ class Finder(ast.NodeVisitor):
 def judge(names, version, name):
     """What is to be said about a name: (kind, text), or None. kind is missing or deprecated."""
     if name.startswith('.'):
-        since, is_deprecated = names.methods[name[1:]]
+        since, is_deprecated = names.methods.get(name[1:], (None, False))
     elif '.' in name:
         enumeration, _, value = name.partition('.')
         since, is_deprecated = names.values[enumeration].get(value), False
     else:
         since, is_deprecated = names.module.get(name, (None, False))
     if since is None:
-        return ('missing', names.unknown(name)) if not name.startswith('__') else None
+        return ('missing', names.unknown(name.lstrip('.'))) if not name.startswith('__') else None
     if since > version:
         return 'missing', 'needs Orthanc %s' % '.'.join(map(str, since))
     return ('deprecated', 'is deprecated in the SDK') if is_deprecated else None
