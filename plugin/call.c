@@ -9,6 +9,7 @@
  */
 #include "call.h"
 
+#include "call_stats.h"
 #include "config.h"
 #include "handles.h"
 #include "invocation.h"
@@ -182,6 +183,8 @@ struct job {
     uint64_t deadline_ms;
     uint32_t timeout_ms; /* from when it runs; 0: none */
     bool is_last;        /* so the time is DrainTimeout */
+    bool is_unknown;     /* the host has nothing to call: it is no call */
+    uint64_t begin_us;
     char *text;
     size_t text_capacity;
     enum opb_outcome outcome;
@@ -332,6 +335,7 @@ is_refused(struct job *job)
         return false;
     }
     job->outcome = OPB_CALL_FAILED;
+    job->is_unknown = true;
     return true;
 }
 
@@ -413,6 +417,19 @@ is_usable(const struct level *level)
            opb_lane_status(level->lane) == OPB_OK && !opb_session_is_dead(level->session);
 }
 
+static void
+count_call(const struct job *job)
+{
+    uint64_t end_us = opb_clock_us();
+
+    if (!job->is_unknown) {
+        opb_call_stat_count(opb_call_stats_kind(job->node->call_stats, job->kind),
+                            job->outcome, end_us - job->begin_us, end_us / 1000u);
+        opb_call_stat_count(job->io->stat, job->outcome, end_us - job->begin_us,
+                            end_us / 1000u);
+    }
+}
+
 enum opb_outcome
 opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_call_io *io,
              const char *what, uint64_t deadline_ms)
@@ -422,6 +439,7 @@ opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_c
                       .io = io,
                       .what = what,
                       .deadline_ms = deadline_ms,
+                      .begin_us = opb_clock_us(),
                       .outcome = OPB_CALL_FAILED};
     enum opb_status status;
 
@@ -440,6 +458,7 @@ opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_c
     if (status != OPB_OK) {
         log_outcome(&job, "there is no memory for its stack");
     }
+    count_call(&job);
     return job.outcome;
 }
 
@@ -452,6 +471,7 @@ opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
                       .io = io,
                       .what = what,
                       .deadline_ms = deadline_ms,
+                      .begin_us = opb_clock_us(),
                       .outcome = OPB_CALL_FAILED};
     bool is_nested;
 
@@ -468,6 +488,7 @@ opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
     if (opb_stack_run(is_nested ? run_nested : run_in_session, &job) != OPB_OK) {
         log_outcome(&job, "there is no memory for its stack");
     }
+    count_call(&job);
     return job.outcome;
 }
 

@@ -18,6 +18,8 @@
 
 #include "protocol/words.h"
 
+struct opb_call_stat; /* call_stats.h */
+
 struct opb_call_io {
     /* Packs the whole request: opb_message_begin_request(message, kind, n) and n values.
      * session is where to lend handles (handles.h). */
@@ -33,6 +35,7 @@ struct opb_call_io {
     /* NULL, or asked before pack, when a host is there. False: there is nothing to call in
      * this host; the outcome is OPB_CALL_FAILED, and nothing is logged. */
     bool (*check)(struct opb_session *session, void *context);
+    struct opb_call_stat *stat; /* where it counts beside its kind, or NULL */
 };
 
 enum opb_outcome {

@@ -6,6 +6,7 @@
  *            (the generated dispatch of RestOutput).
  */
 #include "call.h"
+#include "call_stats.h"
 #include "config.h"
 #include "handles.h"
 #include "late_routes.h"
@@ -153,6 +154,7 @@ opb_callback_rest(uint32_t entry, OrthancPluginRestOutput *output, const char *u
         return OrthancPluginErrorCode_Plugin;
     }
     if (opb_late_enter(opb_routes_late(node->routes))) {
+        io.stat = opb_call_stats_route(node->call_stats, entry);
         (void)snprintf(what, sizeof(what), "REST callback for %s %s",
                        opb_method_text(request->method), url);
         code = rest_end(&rest,

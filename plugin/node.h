@@ -32,6 +32,7 @@ struct opb_events;     /* events.h: the queue of change events */
 struct opb_services;   /* service.h: node socket and service threads */
 struct opb_scripts;    /* scripts.h: paths */
 struct opb_last_jobs;
+struct opb_call_stats; /* call_stats.h: what became of calls */
 struct opb_pool; /* pool.h: the worker daemon: spawn, control connection, supervisor thread
                   */
 
@@ -77,6 +78,7 @@ struct opb_node {
     struct opb_invocation *server_calls; /* those that need the server and run on threads
                                             of our own, the newest first; invocation.c */
     struct opb_counts counts;
+    struct opb_call_stats *call_stats; /* as old as the node */
     atomic_uint_least64_t shortage_ms; /* when one was last said: session.c */
 
     struct opb_routes *routes;
