@@ -8,6 +8,9 @@
 #include "arguments.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+#define DETAILS_BYTES 8192u /* of an exception, for the node */
 
 bool
 opb_arguments_add(struct opb_arguments *arguments, const char *name, PyObject *value)
@@ -226,8 +229,16 @@ opb_answer_fault(struct opb_answer *answer, enum opb_fault fault, int32_t code,
 void
 opb_answer_raised(struct opb_answer *answer, const char *headline)
 {
-    opb_log_exception(headline);
+    char *details = malloc(DETAILS_BYTES);
+
     opb_answer_fault(answer, OPB_FAULT_RAISED, 1, "the script raised an exception");
+    if (details == NULL) {
+        opb_log_exception(headline);
+        return;
+    }
+    opb_report_exception(headline, details, DETAILS_BYTES);
+    free(answer->details); /* of an exception before, of the same call */
+    answer->details = details;
 }
 
 PyObject *

@@ -19,6 +19,7 @@ struct opb_answer {
     enum opb_fault fault;
     int32_t code;
     const char *text; /* static */
+    char *details;    /* owned, or NULL; takes the place of text; freed once it is sent */
     enum opb_answer_kind {
         OPB_ANSWER_NIL,
         OPB_ANSWER_BOOL,  /* number is 0 or 1 */

@@ -126,7 +126,8 @@ send_answer(struct opb_lane *lane, uint32_t msgid, const struct opb_answer *answ
         return OPB_NO_MEMORY;
     }
     if (answer->is_fault) {
-        opb_message_error(message, msgid, answer->fault, answer->code, answer->text);
+        opb_message_error(message, msgid, answer->fault, answer->code,
+                          answer->details != NULL ? answer->details : answer->text);
     }
     else {
         opb_message_begin_response(message, msgid);
@@ -180,10 +181,12 @@ run_call(enum opb_call_index index, struct opb_frame *frame, struct opb_answer *
 
 /* The answer has been sent: what it lent is no longer needed. */
 static void
-drop_bytes(struct opb_answer *answer)
+drop_answer(struct opb_answer *answer)
 {
     PyGILState_STATE gil;
 
+    free(answer->details);
+    answer->details = NULL;
     if (answer->bytes != NULL) {
         gil = PyGILState_Ensure();
         Py_CLEAR(answer->bytes);
@@ -224,6 +227,6 @@ opb_calls_serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
         run_call(index, frame, &answer);
     }
     status = send_answer(lane, opb_frame_msgid(frame), &answer);
-    drop_bytes(&answer);
+    drop_answer(&answer);
     return status;
 }

@@ -219,6 +219,22 @@ opb_describe_exception(char *text, size_t capacity)
     Py_XDECREF(bytes);
 }
 
+/* Not inside a character. */
+static void
+copy_cut(char *text, size_t capacity, const char *from)
+{
+    size_t bytes = strnlen(from, capacity);
+
+    if (bytes == capacity) {
+        bytes--;
+        while (bytes > 0 && ((unsigned char)from[bytes] & 0xC0u) == 0x80u) {
+            bytes--;
+        }
+    }
+    memcpy(text, from, bytes);
+    text[bytes] = '\0';
+}
+
 void
 opb_report_exception(const char *headline, char *text, size_t capacity)
 {
@@ -234,10 +250,13 @@ opb_report_exception(const char *headline, char *text, size_t capacity)
     end = script != NULL ? strstr(PyBytes_AS_STRING(bytes), headline_end) : NULL;
     /* texts that do not fit are cut */
     if (end != NULL) {
-        (void)snprintf(text, capacity, "%s: %s", script, end + strlen(headline_end));
+        int length = snprintf(text, capacity, "%s: ", script);
+        size_t used = length > 0 && (size_t)length < capacity ? (size_t)length : 0;
+
+        copy_cut(text + used, capacity - used, end + strlen(headline_end));
     }
     else {
-        (void)snprintf(text, capacity, "%s", PyBytes_AS_STRING(bytes) + strlen(headline));
+        copy_cut(text, capacity, PyBytes_AS_STRING(bytes) + strlen(headline));
     }
     opb_log_to_node("LogError", PyBytes_AS_STRING(bytes));
     Py_DECREF(bytes);
