@@ -16,6 +16,7 @@
 #include "plugin/pool.h"
 #include "plugin/routes.h"
 #include "plugin/node_status.h"
+#include "plugin/status_json.h"
 
 #include <jansson.h>
 #include <stdio.h>

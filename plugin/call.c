@@ -12,7 +12,9 @@
 #include "call_stats.h"
 #include "config.h"
 #include "handles.h"
+#include "history.h"
 #include "invocation.h"
+#include "kinds.h"
 #include "log.h"
 #include "policy.h"
 #include "pool.h"
@@ -26,7 +28,7 @@
 #define DEATH_WAIT_MS    200u /* for the pool to say why a host ended */
 #define TEXT_BYTES       512u
 #define MUTE_MS          5000u /* after that a host that takes no lane is one that hangs */
-#define FAULT_TEXT_BYTES 4096u
+#define FAULT_TEXT_BYTES 8192u /* a traceback; on a private stack */
 
 /* What a thread is inside of, innermost. */
 struct level {
@@ -292,13 +294,27 @@ give_up_mute(struct opb_node *node)
     opb_session_unref(session);
 }
 
+/* For who looks later. */
+static void
+note_exception(const struct job *job, const char *text)
+{
+    const struct opb_happening happening = {.pid = opb_session_pid(job->session),
+                                            .kind = opb_call_name(job->kind),
+                                            .what = job->what,
+                                            .text = text};
+
+    opb_history_add(job->node->history, OPB_HISTORY_EXCEPTIONS, &happening);
+}
+
 static void
 log_outcome(const struct job *job, const char *text)
 {
     opb_policy_count_outcome(job->node, job->outcome);
     switch (job->outcome) {
     case OPB_CALL_DONE:
+        break;
     case OPB_CALL_RAISED: /* the host has logged the traceback */
+        note_exception(job, text);
         break;
     case OPB_CALL_ENCODING:
         opb_log_error("Cannot create a Python string, check that the string is properly "

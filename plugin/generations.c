@@ -9,6 +9,7 @@
  */
 #include "plugin/pool_state.h"
 
+#include "plugin/history.h"
 #include "plugin/log.h"
 #include "plugin/service.h"
 #include "plugin/threads.h"
@@ -19,6 +20,16 @@
 
 #define SEND_MS  1000u
 #define SPARE_MS 15000u /* for what has short limits of its own */
+
+void
+opb_generation_note(const struct opb_pool *pool, uint64_t generation, pid_t pid,
+                    const char *why, const char *failure)
+{
+    const struct opb_happening happening = {
+        .number = generation, .pid = pid, .kind = "", .what = why, .text = failure};
+
+    opb_history_add(pool->node->history, OPB_HISTORY_GENERATIONS, &happening);
+}
 
 void
 opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome, const char *text)
@@ -35,6 +46,10 @@ opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome, const cha
     (void)snprintf(pool->reload.text, sizeof(pool->reload.text), "%s",
                    text); /* cut if it does not fit */
     pool->reload_count++;
+    if (outcome != OPB_RELOAD_STOPPING) {
+        opb_generation_note(pool, pool->generation, pool->reload.pid, pool->reload_why,
+                            text);
+    }
     pthread_cond_broadcast(&pool->changed);
 }
 
@@ -69,6 +84,7 @@ opb_pool_reload(struct opb_pool *pool, struct opb_reload *out)
     }
     else {
         pool->step = OPB_STEP_ASKED;
+        pool->reload_why = "It was asked for, by REST";
         count = pool->reload_count;
         opb_pool_wake(pool);
         while (pool->reload_count == count && status == OPB_OK) {
@@ -404,6 +420,7 @@ begin_reload(struct opb_pool *pool, const char **why)
     }
     if (pool->step == OPB_STEP_NONE && pool->reload_wanted != NULL) {
         *why = pool->reload_wanted;
+        pool->reload_why = pool->reload_wanted;
         pool->reload_wanted = NULL;
         pool->step = OPB_STEP_ASKED;
     }

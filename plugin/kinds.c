@@ -65,6 +65,16 @@ static const struct opb_kind kinds[OPB_CALL_COUNT] = {
 #endif
 };
 
+#define NAME_CALL(upper, name) name,
+
+const char *
+opb_call_name(enum opb_call_index call)
+{
+    static const char *const names[] = {OPB_CALL_NAMES(NAME_CALL)};
+
+    return call < OPB_CALL_COUNT ? names[call] : "";
+}
+
 const struct opb_kind *
 opb_kind(enum opb_call_index call)
 {

@@ -27,6 +27,9 @@ struct opb_kind {
     bool is_latched;
 };
 
+/* "Rest": as in the protocol and in Python.CallTimeout. Static. */
+const char *opb_call_name(enum opb_call_index call);
+
 /* Lends; NULL for what is no such kind, or not served. */
 const struct opb_kind *opb_kind(enum opb_call_index call);
 

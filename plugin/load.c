@@ -7,7 +7,9 @@
 #include "plugin/load.h"
 
 #include "plugin/call.h"
+#include "plugin/history.h"
 #include "plugin/invocation.h"
+#include "plugin/kinds.h"
 #include "plugin/log.h"
 #include "protocol/handshake.h"
 #include "protocol/sockets.h"
@@ -231,6 +233,18 @@ connect_main(struct opb_session *session, struct opb_lane **lane, char *message,
     return status;
 }
 
+/* For who looks later. */
+static void
+note_exception(struct opb_session *session, const char *text)
+{
+    const struct opb_happening happening = {.pid = opb_session_pid(session),
+                                            .kind = opb_call_name(OPB_CALL_LOAD_INDEX),
+                                            .what = "import of the script",
+                                            .text = text};
+
+    opb_history_add(opb_session_node(session)->history, OPB_HISTORY_EXCEPTIONS, &happening);
+}
+
 enum opb_status
 opb_load_run(struct opb_session *session, const struct opb_load *told, uint64_t deadline_ms,
              struct opb_lane **lane, bool *is_logged, char **files, char *message,
@@ -263,6 +277,7 @@ opb_load_run(struct opb_session *session, const struct opb_load *told, uint64_t 
         return OPB_OK;
     case OPB_CALL_RAISED:
         *is_logged = true;
+        note_exception(session, text);
         (void)snprintf(message, capacity, "%s", text); /* cut if it does not fit */
         status = OPB_REFUSED;
         break;

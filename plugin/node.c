@@ -7,6 +7,7 @@
 #include "plugin/node.h"
 
 #include "plugin/call_stats.h"
+#include "plugin/history.h"
 #include "plugin/scripts.h"
 #include "plugin/threads.h"
 #include "protocol/sockets.h"
@@ -30,8 +31,11 @@ opb_node_new(struct opb_node **out)
     if (opb_call_stats_new(&node->call_stats) != OPB_OK) {
         goto free_node;
     }
-    if (pthread_mutex_init(&node->lock, NULL) != 0) {
+    if (opb_history_new(&node->history) != OPB_OK) {
         goto free_call_stats;
+    }
+    if (pthread_mutex_init(&node->lock, NULL) != 0) {
+        goto free_history;
     }
     if (opb_condition_init(&node->changed) != OPB_OK) {
         goto fini_lock;
@@ -43,6 +47,8 @@ opb_node_new(struct opb_node **out)
 
 fini_lock:
     (void)pthread_mutex_destroy(&node->lock); /* nobody can hold it */
+free_history:
+    opb_history_free(node->history);
 free_call_stats:
     opb_call_stats_free(node->call_stats);
 free_node:
@@ -58,6 +64,7 @@ opb_node_free(struct opb_node *node)
     }
     opb_scripts_unref(node->scripts);
     opb_config_free(node->config);
+    opb_history_free(node->history);
     opb_call_stats_free(node->call_stats);
     explicit_bzero(node->secret, sizeof(node->secret));
     (void)pthread_cond_destroy(&node->changed); /* nobody waits any more */

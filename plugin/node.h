@@ -33,6 +33,7 @@ struct opb_services;   /* service.h: node socket and service threads */
 struct opb_scripts;    /* scripts.h: paths */
 struct opb_last_jobs;
 struct opb_call_stats; /* call_stats.h: what became of calls */
+struct opb_history;    /* history.h: what has happened last */
 struct opb_pool; /* pool.h: the worker daemon: spawn, control connection, supervisor thread
                   */
 
@@ -79,6 +80,8 @@ struct opb_node {
                                             of our own, the newest first; invocation.c */
     struct opb_counts counts;
     struct opb_call_stats *call_stats; /* as old as the node */
+    struct opb_history *history;       /* likewise */
+    atomic_uint waiting_count;         /* calls that wait for a host, or for a lane to it */
     atomic_uint_least64_t shortage_ms; /* when one was last said: session.c */
 
     struct opb_routes *routes;

@@ -2,8 +2,8 @@
 /* plugin/node_status.c - how the bridge is, in JSON
  *
  * Here:      asking the other parts, one after the other, and writing it down.
- * Elsewhere: the route that answers with it (admin.c); docs/configuration.md, which says
- * what the fields mean.
+ * Elsewhere: the route that answers with it (admin.c); the parts that need some work
+ * (status_*.c); docs/admin-api.md, which says what the fields mean.
  */
 #include "plugin/node_status.h"
 
@@ -12,15 +12,11 @@
 #include "plugin/routes.h"
 #include "plugin/scripts.h"
 #include "plugin/session.h"
-#include "protocol/sockets.h"
+#include "plugin/status_json.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define TIME_BYTES 32u
-#define MAX_ENDING 256u /* hosts; more would be a list that nobody reads */
 
 /* What the pool knows, copied, for its lock is not to be held for long. */
 struct facts {
@@ -31,39 +27,7 @@ struct facts {
     bool is_broken;
     bool has_failed; /* the last reload */
     char failure[sizeof(((struct opb_reload *)NULL)->text)];
-    struct opb_deaths deaths;
 };
-
-/* Without memory objects are NULL, for which jansson does nothing. Takes value. */
-static void
-set(json_t *object, const char *key, json_t *value)
-{
-    (void)json_object_set_new(object, key, value); /* a field less, then */
-}
-
-static void
-set_count(json_t *object, const char *key, uint64_t count)
-{
-    set(object, key, json_integer((json_int_t)count));
-}
-
-static void
-set_age(json_t *object, uint64_t since_ms)
-{
-    set(object, "Uptime", json_real((double)(opb_clock_ms() - since_ms) / 1000.0));
-}
-
-json_t *
-opb_json_text(const char *text)
-{
-    size_t bytes = strlen(text);
-    json_t *value = json_stringn(text, bytes);
-
-    for (int i = 0; i < 3 && value == NULL && bytes > 0; i++) {
-        value = json_stringn(text, --bytes);
-    }
-    return value != NULL ? value : json_string("(not UTF-8)");
-}
 
 /* With the pool's lock held: hosts of one generation have lost their places together. */
 static uint32_t
@@ -92,60 +56,7 @@ look_at_pool(struct opb_pool *pool, struct facts *facts)
     facts->is_broken = pool->is_broken;
     facts->has_failed = pool->reload_count > 0 && pool->reload.outcome == OPB_RELOAD_FAILED;
     memcpy(facts->failure, pool->reload.text, sizeof(facts->failure));
-    facts->deaths = pool->deaths;
     pthread_mutex_unlock(&pool->lock);
-}
-
-/* Takes a reference. */
-static void
-append_host(json_t *hosts, struct opb_session *session)
-{
-    json_t *host = json_object();
-
-    set_count(host, "Worker", opb_session_worker(session));
-    set_count(host, "Pid", (uint64_t)opb_session_pid(session));
-    set_count(host, "Calls", opb_session_call_count(session));
-    set_count(host, "Running", opb_session_running_count(session));
-    set_age(host, opb_session_born_ms(session));
-    opb_session_unref(session);
-    (void)json_array_append_new(hosts, host); /* one less, then */
-}
-
-static json_t *
-describe_hosts(struct opb_node *node)
-{
-    json_t *hosts = json_array();
-
-    for (uint32_t i = 0; i < OPB_MAX_WORKERS; i++) {
-        struct opb_session *session = opb_session_at(node, i);
-
-        if (session != NULL) {
-            append_host(hosts, session);
-        }
-    }
-    return hosts;
-}
-
-/* Those that have lost their places, and finish what they have begun. */
-static json_t *
-describe_ending(struct opb_pool *pool)
-{
-    struct opb_session *sessions[MAX_ENDING];
-    json_t *hosts = json_array();
-    uint32_t count = 0;
-
-    pthread_mutex_lock(&pool->lock);
-    for (const struct opb_retired *each = pool->retired; each != NULL && count < MAX_ENDING;
-         each = each->next) {
-        if (each->session != NULL && !opb_session_is_dead(each->session)) {
-            sessions[count++] = opb_session_ref(each->session);
-        }
-    }
-    pthread_mutex_unlock(&pool->lock);
-    for (uint32_t i = 0; i < count; i++) {
-        append_host(hosts, sessions[i]);
-    }
-    return hosts;
 }
 
 static json_t *
@@ -153,31 +64,26 @@ describe_workers(const struct opb_node *node, const struct facts *facts)
 {
     json_t *object = json_object();
 
-    set_count(object, "Wanted", node->config->workers);
-    set_count(object, "Given", facts->given_count);
+    opb_json_set_count(object, "Wanted", node->config->workers);
+    opb_json_set_count(object, "Given", facts->given_count);
     return object;
 }
 
+/* Those that have lost their places, and finish what they have begun: a new array. */
 static json_t *
-describe_deaths(const struct opb_deaths *deaths)
+pick_ending(const json_t *others)
 {
-    json_t *object = json_object();
-    char when[TIME_BYTES] = "";
-    json_t *last = json_null();
-    struct tm parts;
+    json_t *hosts = json_array();
 
-    if (deaths->count > 0) {
-        if (gmtime_r(&deaths->when, &parts) != NULL) {
-            (void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &parts);
+    for (size_t i = 0; i < json_array_size(others); i++) {
+        json_t *host = json_array_get(others, i); /* lent */
+        const char *state = json_string_value(json_object_get(host, "State"));
+
+        if (state != NULL && strcmp(state, "ending") == 0) {
+            (void)json_array_append(hosts, host); /* one less, then */
         }
-        last = json_object();
-        set_count(last, "Pid", (uint64_t)deaths->pid);
-        set(last, "Reason", opb_json_text(deaths->reason));
-        set(last, "At", json_string(when));
     }
-    set_count(object, "Count", deaths->count);
-    set(object, "Last", last);
-    return object;
+    return hosts;
 }
 
 static json_t *
@@ -186,13 +92,14 @@ describe_counts(struct opb_node *node)
     struct opb_counts *counts = &node->counts;
     json_t *object = json_object();
 
-    set_count(object, "Died", atomic_load(&counts->died));
-    set_count(object, "Late", atomic_load(&counts->late));
-    set_count(object, "NoHost", atomic_load(&counts->no_host));
-    set_count(object, "Repeated", atomic_load(&counts->repeated));
-    set_count(object, "GivenUp", atomic_load(&counts->given_up));
-    set_count(object, "Refused", atomic_load(&counts->refused));
-    set_count(object, "LetIn", atomic_load(&counts->let_in));
+    opb_json_set_count(object, "Died", atomic_load(&counts->died));
+    opb_json_set_count(object, "Late", atomic_load(&counts->late));
+    opb_json_set_count(object, "NoHost", atomic_load(&counts->no_host));
+    opb_json_set_count(object, "Repeated", atomic_load(&counts->repeated));
+    opb_json_set_count(object, "GivenUp", atomic_load(&counts->given_up));
+    opb_json_set_count(object, "Refused", atomic_load(&counts->refused));
+    opb_json_set_count(object, "LetIn", atomic_load(&counts->let_in));
+    opb_json_set_count(object, "Waiting", atomic_load(&node->waiting_count));
     return object;
 }
 
@@ -203,9 +110,9 @@ describe_events(struct opb_node *node)
     json_t *object = json_object();
 
     opb_events_count(node->events, &counts);
-    set_count(object, "Queued", counts.queued);
-    set_count(object, "Lost", counts.lost);
-    set_count(object, "SetAside", counts.set_aside);
+    opb_json_set_count(object, "Queued", counts.queued);
+    opb_json_set_count(object, "Lost", counts.lost);
+    opb_json_set_count(object, "SetAside", counts.set_aside);
     return object;
 }
 
@@ -214,10 +121,23 @@ describe_reload(const struct facts *facts)
 {
     json_t *object = json_object();
 
-    set(object, "Running", json_boolean(facts->is_reloading));
-    set(object, "ScriptIsBroken", json_boolean(facts->is_broken));
-    set(object, "Failure", facts->has_failed ? opb_json_text(facts->failure) : json_null());
+    opb_json_set(object, "Running", json_boolean(facts->is_reloading));
+    opb_json_set(object, "ScriptIsBroken", json_boolean(facts->is_broken));
+    opb_json_set(object, "Failure",
+                 facts->has_failed ? opb_json_text(facts->failure) : json_null());
     return object;
+}
+
+/* A new worker may call it differently. */
+static json_t *
+describe_name(struct opb_node *node)
+{
+    char name[sizeof(node->name)];
+
+    pthread_mutex_lock(&node->lock);
+    memcpy(name, node->name, sizeof(name));
+    pthread_mutex_unlock(&node->lock);
+    return opb_json_text(name);
 }
 
 struct lists {
@@ -253,27 +173,38 @@ opb_node_status_text(struct opb_node *node)
     struct facts *facts = calloc(1, sizeof(*facts)); /* the stack is small */
     struct lists lists = {.waiting = json_array(), .restart = json_array()};
     json_t *status = json_object();
+    json_t *restarts;
+    json_t *others;
     char *text;
 
     if (facts != NULL) {
         look_at_pool(node->pool, facts);
-        set(status, "Version", json_string(OPB_BUILD_VERSION));
-        set(status, "Orthanc", opb_json_text(node->context->orthancVersion));
-        set(status, "Script", opb_json_text(node->config->script_path));
-        set(status, "Scripts", describe_scripts(node));
-        set_age(status, node->born_ms);
-        set_count(status, "Generation", facts->generation);
-        set(status, "Workers", describe_workers(node, facts));
-        set(status, "Hosts", describe_hosts(node));
-        set_count(status, "EndingGenerations", facts->ending_count);
-        set(status, "EndingHosts", describe_ending(node->pool));
-        set(status, "Reload", describe_reload(facts));
-        set(status, "Deaths", describe_deaths(&facts->deaths));
-        set(status, "Calls", describe_counts(node));
-        set(status, "Events", describe_events(node));
+        opb_json_set(status, "Version", json_string(OPB_BUILD_VERSION));
+        opb_json_set(status, "Orthanc", opb_json_text(node->context->orthancVersion));
+        opb_json_set(status, "Script", opb_json_text(node->config->script_path));
+        opb_json_set(status, "Scripts", describe_scripts(node));
+        opb_json_set(status, "Node", describe_name(node));
+        opb_json_set_age(status, "Uptime", node->born_ms);
+        opb_json_set_count(status, "Generation", facts->generation);
+        opb_json_set(status, "Workers", describe_workers(node, facts));
+        opb_json_set(status, "Hosts", opb_status_hosts(node));
+        others = opb_status_other_hosts(node);
+        opb_json_set(status, "EndingHosts", pick_ending(others));
+        opb_json_set(status, "OtherHosts", others);
+        opb_json_set_count(status, "EndingGenerations", facts->ending_count);
+        opb_json_set(status, "Reload", describe_reload(facts));
+        restarts = opb_status_restarts(node);
+        opb_json_set(status, "Deaths", opb_status_deaths(node, restarts));
+        opb_json_set(status, "Restarts", restarts);
+        opb_json_set(status, "Calls", describe_counts(node));
+        opb_json_set(status, "Callbacks", opb_status_callbacks(node));
+        opb_json_set(status, "Routes", opb_status_routes(node));
+        opb_json_set(status, "Exceptions", opb_status_exceptions(node));
+        opb_json_set(status, "Generations", opb_status_generations(node));
+        opb_json_set(status, "Events", describe_events(node));
         opb_routes_each_waiting(node->routes, list_route, &lists);
-        set(status, "WaitingRoutes", json_incref(lists.waiting));
-        set(status, "NeedRestart", json_incref(lists.restart));
+        opb_json_set(status, "WaitingRoutes", json_incref(lists.waiting));
+        opb_json_set(status, "NeedRestart", json_incref(lists.restart));
     }
     text = facts != NULL ? json_dumps(status, JSON_INDENT(3)) : NULL;
     json_decref(lists.restart);

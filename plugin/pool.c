@@ -298,11 +298,14 @@ static void
 end_start(struct opb_pool *pool)
 {
     bool is_gone;
+    pid_t pid;
 
     pthread_mutex_lock(&pool->lock);
     pool->is_starting = false;
     is_gone = !has_all(pool, opb_pool_worker_count(pool));
+    pid = pool->places[0].host != NULL ? opb_session_pid(pool->places[0].host) : 0;
     pthread_mutex_unlock(&pool->lock);
+    opb_generation_note(pool, 1, pid, "Orthanc has started", "");
     if (is_gone && pool->failure[0] != '\0') {
         opb_log_error("%s; a new one is being started", pool->failure);
     }

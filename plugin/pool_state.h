@@ -20,7 +20,6 @@
 #include <time.h>
 
 #define OPB_POOL_TEXT_BYTES 1024u
-#define OPB_DEATH_BYTES     512u
 #define OPB_POOL_RETIRED    4u /* generations that come to their end at a time */
 /* Hosts at a time: current, next, unneeded, retired. */
 #define OPB_POOL_GROUPS ((OPB_POOL_RETIRED + 4u) * OPB_MAX_WORKERS)
@@ -64,14 +63,6 @@ struct opb_retired {
     bool has_thread;
     bool is_done;    /* join it */
     bool is_joining; /* somebody does */
-};
-
-/* Of hosts that served, and of the worker. */
-struct opb_deaths {
-    uint64_t count;
-    pid_t pid; /* of the last one */
-    time_t when;
-    char reason[OPB_DEATH_BYTES]; /* completes "The host (pid 12) ...", or a sentence */
 };
 
 /* One of the hosts that a generation has, the one that takes over from it, and the thread
@@ -140,7 +131,6 @@ struct opb_pool {
     uint32_t doomed_count;
     char *files;    /* of the script that has just been loaded, for the watch; or NULL */
     bool is_broken; /* the script on disk did not load */
-    struct opb_deaths deaths;
 
     /* The change of generation. */
     enum opb_reload_step step;
@@ -148,6 +138,7 @@ struct opb_pool {
     uint64_t reload_count;     /* that have ended, one way or the other */
     struct opb_reload reload;  /* the last of them */
     const char *reload_wanted; /* static: why somebody wants one, later; or NULL */
+    const char *reload_why;    /* static: of the one that runs, or was the last */
     bool is_reload_over;       /* Orthanc stops: no more of them */
     uint64_t generation;
     struct opb_scripts *next_scripts; /* what the next runs: a reference, or NULL */
@@ -255,6 +246,9 @@ void opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome,
                     const char *text);
 /* Logs one sentence; is_logged: it is in the log already. No lock is held. */
 void opb_reload_log_failure(const struct opb_pool *pool, const char *text, bool is_logged);
+/* For who looks later. failure is "" if there was none. No lock is needed. */
+void opb_generation_note(const struct opb_pool *pool, uint64_t generation, pid_t pid,
+                         const char *why, const char *failure);
 /* Ends the session of a next host, so that its Load ends. No lock is held. */
 void opb_next_end_session(struct opb_place *place, const char *reason);
 /* Has the pool end all next hosts that live. With the lock held; then wake. */

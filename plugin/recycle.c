@@ -12,10 +12,10 @@
 
 #include "plugin/log.h"
 #include "plugin/pool_state.h"
+#include "plugin/process.h"
 #include "protocol/sockets.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,28 +65,6 @@ opb_recycler_draw(uint64_t limit)
     return limit - spread + number % (2u * spread + 1u);
 }
 
-/* The memory that the process has, shared pages in part, in KiB. 0: errno says why not. */
-static uint64_t
-read_memory(pid_t pid)
-{
-    char path[64];
-    char line[128];
-    unsigned long long memory = 0;
-    FILE *file;
-
-    (void)snprintf(path, sizeof(path), "/proc/%ld/smaps_rollup", (long)pid); /* fits */
-    file = fopen(path, "re");
-    if (file == NULL) {
-        return 0;
-    }
-    errno = EIO;
-    while (memory == 0 && fgets(line, sizeof(line), file) != NULL) {
-        (void)sscanf(line, "Pss: %20llu kB", &memory); /* else another line */
-    }
-    (void)fclose(file); /* read only */
-    return memory;
-}
-
 static bool
 has_too_many_calls(const struct watched *watched, struct opb_session *session)
 {
@@ -105,13 +83,14 @@ has_too_many_calls(const struct watched *watched, struct opb_session *session)
 static bool
 has_too_much_memory(struct watched *watched, uint64_t now_ms)
 {
+    struct opb_process_memory found;
     uint64_t memory;
     uint64_t taken_ms;
 
     if (watched->memory_limit == 0 || now_ms < watched->memory_ms) {
         return false;
     }
-    memory = read_memory(watched->pid);
+    memory = opb_process_memory(watched->pid, &found) ? found.pss_kib : 0;
     if (memory == 0 && errno != ENOENT && errno != ESRCH && !watched->was_unreadable) {
         watched->was_unreadable = true;
         opb_log_warning("The memory of the host (pid %ld) cannot be read (%s): "

@@ -547,9 +547,6 @@ opb_routes_add(struct opb_routes *routes, const struct opb_session *session,
                const char *kind, const char *pattern, uint32_t index, enum opb_fault *fault,
                char *text, size_t capacity)
 {
-#define NAME_CALL(upper, name) name,
-    static const char *const names[] = {OPB_CALL_NAMES(NAME_CALL)};
-#undef NAME_CALL
     const struct opb_kind *what;
     struct table *table;
     bool is_follower;
@@ -562,7 +559,9 @@ opb_routes_add(struct opb_routes *routes, const struct opb_session *session,
                        "the script is imported only: the other hosts would not have them");
         return OPB_REFUSED;
     }
-    for (call = 0; call < OPB_CALL_COUNT && strcmp(kind, names[call]) != 0; call++) {
+    for (call = 0; call < OPB_CALL_COUNT &&
+                   strcmp(kind, opb_call_name((enum opb_call_index)call)) != 0;
+         call++) {
     }
     if (call == OPB_CALL_REST_INDEX && pattern != NULL && index != NO_INDEX) {
         return add_rest(routes, session, pattern, index, is_follower, fault, text,

@@ -260,6 +260,16 @@ opb_session_call_count(struct opb_session *session)
     return count;
 }
 
+void
+opb_session_look_at(struct opb_session *session, struct opb_session_look *out)
+{
+    pthread_mutex_lock(&session->node->lock);
+    out->call_count = session->call_count;
+    out->running_count = session->call_lane_count - session->idle_count;
+    out->is_condemned = session->is_condemned;
+    pthread_mutex_unlock(&session->node->lock);
+}
+
 uint32_t
 opb_session_running_count(struct opb_session *session)
 {

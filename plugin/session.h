@@ -66,6 +66,13 @@ struct opb_session *opb_session_at(struct opb_node *node, uint32_t worker);
 struct opb_session *opb_session_primary(struct opb_node *node);
 /* How many calls have been sent to it, without those that are nested in others. */
 uint64_t opb_session_call_count(struct opb_session *session);
+/* How the host is now. */
+struct opb_session_look {
+    uint64_t call_count;
+    uint32_t running_count; /* calls in it, without nested ones */
+    bool is_condemned;      /* it hangs, and is about to be killed */
+};
+void opb_session_look_at(struct opb_session *session, struct opb_session_look *out);
 /* How many of them run. */
 uint32_t opb_session_running_count(struct opb_session *session);
 /* Calls go to another session now: waits until those in this one have ended, and the

@@ -282,9 +282,9 @@ open_lane(struct opb_session *session, struct opb_lane **lane, uint64_t deadline
     return opb_clock_ms() >= deadline_ms ? OPB_LATE : OPB_REFUSED;
 }
 
-enum opb_status
-opb_lane_acquire(struct opb_node *node, uint32_t worker, struct opb_session **out_session,
-                 struct opb_lane **out_lane, uint64_t deadline_ms)
+static enum opb_status
+acquire(struct opb_node *node, uint32_t worker, struct opb_session **out_session,
+        struct opb_lane **out_lane, uint64_t deadline_ms)
 {
     const struct opb_session *avoid = NULL;
     struct opb_session *session = NULL;
@@ -320,8 +320,19 @@ opb_lane_acquire(struct opb_node *node, uint32_t worker, struct opb_session **ou
 }
 
 enum opb_status
-opb_lane_acquire_in(struct opb_session *session, struct opb_lane **out,
-                    uint64_t deadline_ms)
+opb_lane_acquire(struct opb_node *node, uint32_t worker, struct opb_session **out_session,
+                 struct opb_lane **out_lane, uint64_t deadline_ms)
+{
+    enum opb_status status;
+
+    (void)atomic_fetch_add_explicit(&node->waiting_count, 1, memory_order_relaxed);
+    status = acquire(node, worker, out_session, out_lane, deadline_ms);
+    (void)atomic_fetch_sub_explicit(&node->waiting_count, 1, memory_order_relaxed);
+    return status;
+}
+
+static enum opb_status
+acquire_in(struct opb_session *session, struct opb_lane **out, uint64_t deadline_ms)
 {
     struct opb_node *node = session->node;
     struct opb_lane *lane = NULL;
@@ -348,6 +359,19 @@ opb_lane_acquire_in(struct opb_session *session, struct opb_lane **out,
         status = open_lane(session, &lane, deadline_ms);
     } while (status == OPB_GONE || status == OPB_REFUSED);
     *out = lane;
+    return status;
+}
+
+enum opb_status
+opb_lane_acquire_in(struct opb_session *session, struct opb_lane **out,
+                    uint64_t deadline_ms)
+{
+    atomic_uint *waiting_count = &session->node->waiting_count;
+    enum opb_status status;
+
+    (void)atomic_fetch_add_explicit(waiting_count, 1, memory_order_relaxed);
+    status = acquire_in(session, out, deadline_ms);
+    (void)atomic_fetch_sub_explicit(waiting_count, 1, memory_order_relaxed);
     return status;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "plugin/pool_state.h"
 
+#include "plugin/history.h"
 #include "plugin/log.h"
 #include "plugin/routes.h"
 #include "plugin/service.h"
@@ -127,13 +128,10 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
 static void
 note_death(struct opb_pool *pool, pid_t pid, const char *reason)
 {
-    pthread_mutex_lock(&pool->lock);
-    pool->deaths.count++;
-    pool->deaths.pid = pid;
-    pool->deaths.when = time(NULL);
-    (void)snprintf(pool->deaths.reason, sizeof(pool->deaths.reason), "%s",
-                   reason); /* cut if it does not fit */
-    pthread_mutex_unlock(&pool->lock);
+    const struct opb_happening happening = {
+        .pid = pid, .kind = "", .what = "", .text = reason};
+
+    opb_history_add(pool->node->history, OPB_HISTORY_DEATHS, &happening);
 }
 
 static void

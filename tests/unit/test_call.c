@@ -3,13 +3,16 @@
 #include "plugin_support.h"
 
 #include "plugin/call.h"
+#include "plugin/call_stats.h"
 #include "plugin/handles.h"
+#include "plugin/history.h"
 #include "plugin/stack.h"
 
 #include "protocol/sockets.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -158,6 +161,47 @@ faults_of_the_host_become_outcomes(void **state)
     assert_true(fake_log_has("The test call could not be run: what is this?"));
     assert_int_equal(fake_host_lanes(), 1); /* the lane survives all of them */
     assert_int_equal(counted.finishes, 3);
+}
+
+static void
+note_text(void *context, const struct opb_happening *happening)
+{
+    (void)snprintf(context, 64, "%s: %s: %s", happening->kind, happening->what,
+                   happening->text);
+}
+
+static void
+each_call_is_counted_and_an_exception_is_kept(void **state)
+{
+    struct opb_node *node = *state;
+    struct opb_call_stat *stat = opb_call_stats_route(node->call_stats, 5);
+    struct counted counted = {.packs = 0};
+    const struct opb_call_io io = {
+        .pack = count_pack, .finish = count_finish, .context = &counted, .stat = stat};
+    struct opb_call_sum *sum = NULL;
+    struct opb_call_summary summary;
+    char text[64] = "";
+
+    fake_host_start(node, fake_answer_nil);
+    assert_int_equal(run(node, &counted, OPB_FOREVER), OPB_CALL_DONE);
+    fake_host_serve(answer_raised);
+    assert_int_equal(
+        opb_call_run(node, OPB_CALL_CHANGE_INDEX, &io, "test call", OPB_FOREVER),
+        OPB_CALL_RAISED);
+    assert_int_equal(opb_call_sum_new(&sum), OPB_OK);
+    opb_call_sum_add(sum, opb_call_stats_kind(node->call_stats, OPB_CALL_CHANGE_INDEX),
+                     opb_clock_ms());
+    opb_call_sum_end(sum, &summary);
+    assert_int_equal(summary.calls, 2);
+    assert_int_equal(summary.errors, 1);
+    opb_call_sum_clear(sum);
+    opb_call_sum_add(sum, stat, opb_clock_ms());
+    opb_call_sum_end(sum, &summary);
+    assert_int_equal(summary.calls, 1); /* the other had no route */
+    opb_call_sum_free(sum);
+    assert_int_equal(atomic_load(&node->waiting_count), 0);
+    opb_history_each(node->history, OPB_HISTORY_EXCEPTIONS, note_text, text);
+    assert_string_equal(text, "Change: test call: ValueError");
 }
 
 static void
@@ -759,6 +803,7 @@ main(void)
         CALL_TEST(call_reads_its_result),
         CALL_TEST(result_of_another_type_ends_the_lane),
         CALL_TEST(faults_of_the_host_become_outcomes),
+        CALL_TEST(each_call_is_counted_and_an_exception_is_kept),
         CALL_TEST(death_of_the_host_fails_the_call_and_says_why),
         CALL_TEST(lost_lane_of_a_living_host_does_not_wait_long),
         CALL_TEST(call_ends_at_its_deadline_and_its_lane_with_it),
