@@ -67,7 +67,13 @@ enum opb_control_method {
     OPB_CONTROL_LEAVING = 21,
     /* pool -> node, notification, before NEXT_STARTED. [workers uint]: how many hosts the
      * next generation gets: at least as many as there are, at most as many as asked for. */
-    OPB_CONTROL_NEXT_COUNT = 22
+    OPB_CONTROL_NEXT_COUNT = 22,
+    /* node -> pool, notification. [host uint, ticket uint]: the Python stacks of its
+     * threads are wanted; it goes on. Always answered. */
+    OPB_CONTROL_LOOK = 30,
+    /* pool -> node, notification. [ticket uint, stacks str, problem str]: what the host has
+     * told, or "" and why it has not. */
+    OPB_CONTROL_LOOKED = 31
 };
 
 /* supervisor -> host over the host's SOCK_SEQPACKET control socket: 1 byte kind
@@ -77,6 +83,9 @@ enum opb_control_method {
 /* The same with this byte and the descriptor of a file: the host writes the Python stacks
  * of all its threads to it, and a NUL as the end. */
 #define OPB_HOST_STACKS 0x53u
+/* The same for a host that is to go on: it waits for the GIL first, so that nothing changes
+ * while it writes. A host that cannot get it does not answer. */
+#define OPB_HOST_LOOK 0x4cu
 /* This byte without a descriptor, then a path, a NUL and a text, before any lane, for each
  * script in order: the only files that the host may load as its scripts, all links
  * resolved; if one is empty it may load none, and the text says why. */

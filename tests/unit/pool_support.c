@@ -315,6 +315,14 @@ read_news(struct opb_frame *frame, struct host_news *out)
         out->method == OPB_CONTROL_NEXT_STARTED) {
         out->worker = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
     }
+    if (out->method == OPB_CONTROL_LOOKED) { /* or the problem, in brackets */
+        const char *text = opb_read_cstr(&reader, false);
+        const char *problem = opb_read_cstr(&reader, false);
+
+        (void)snprintf(out->text, sizeof(out->text), "%s%s%s%s", text,
+                       problem[0] != '\0' ? "(" : "", problem,
+                       problem[0] != '\0' ? ")" : "");
+    }
     if (out->method == OPB_CONTROL_HOST_DIED || out->method == OPB_CONTROL_LOG) {
         (void)snprintf(out->text, sizeof(out->text), "%s", opb_read_cstr(&reader, false));
     }
@@ -397,6 +405,17 @@ void
 pool_host_hangs(struct pool *pool, uint32_t host, const char *reason)
 {
     send_about_host(pool, OPB_CONTROL_HOST_HANGS, host, reason);
+}
+
+struct host_news
+pool_look(struct pool *pool, uint32_t host, uint32_t ticket)
+{
+    opb_message_begin_notify(pool->message, OPB_CONTROL_LOOK, 2);
+    opb_pack_uint(pool->message, host);
+    opb_pack_uint(pool->message, ticket);
+    assert_int_equal(
+        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    return pool_news(pool, OPB_CONTROL_LOOKED);
 }
 
 struct host_news

@@ -71,6 +71,9 @@ void pool_await_detached(struct pool *pool);
 void pool_replace_host(struct pool *pool, uint32_t host, const char *reason);
 void pool_limit_restarts(struct pool *pool, uint32_t restarts, uint32_t window_ms);
 void pool_host_hangs(struct pool *pool, uint32_t host, const char *reason);
+/* Asks for the stacks of a host: host is the ticket, text what it says, or a problem in
+ * brackets. */
+struct host_news pool_look(struct pool *pool, uint32_t host, uint32_t ticket);
 /* Has a host started beside the one that runs, and waits for it. */
 struct host_news pool_start_next(struct pool *pool);
 /* Puts it in the place of the other, and waits until that is done. */

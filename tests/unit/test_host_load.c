@@ -371,20 +371,26 @@ forked_child_that_leaves_the_script_ends_quietly_for_the_node(void **state)
 
 /* Asks for the stacks; the text that came. */
 static void
-ask_stacks(char *out, size_t capacity)
+ask_in_some_way(uint8_t how, char *out, size_t capacity)
 {
     uint64_t until_ms = opb_clock_ms() + HOST_WAIT_MS;
     int fd = memfd_create("stacks", MFD_CLOEXEC);
     ssize_t bytes = 0;
 
     assert_true(fd >= 0);
-    test_host_pass(&host, OPB_HOST_STACKS, fd);
+    test_host_pass(&host, how, fd);
     do {
         assert_true(opb_clock_ms() < until_ms);
         bytes = pread(fd, out, capacity, 0);
         assert_true(bytes >= 0 && (size_t)bytes < capacity);
     } while (bytes == 0 || out[bytes - 1] != '\0');
     (void)close(fd);
+}
+
+static void
+ask_stacks(char *out, size_t capacity)
+{
+    ask_in_some_way(OPB_HOST_STACKS, out, capacity);
 }
 
 static void *
@@ -425,6 +431,34 @@ stacks_of_all_threads_are_told_while_one_keeps_the_gil(void **state)
 }
 
 static void
+a_host_tells_where_it_is_and_goes_on(void **state)
+{
+    char text[65536];
+
+    (void)state;
+    test_host_run(&host, "import threading, time\n"
+                         "count = 0\n"
+                         "def computes():\n"
+                         "    global count\n"
+                         "    while True:\n"
+                         "        count += 1\n"
+                         "def sleeps():\n"
+                         "    time.sleep(600)\n"
+                         "threading.Thread(target=computes, daemon=True).start()\n"
+                         "threading.Thread(target=sleeps, daemon=True).start()\n"
+                         "print('begun')\n");
+    test_host_await_output(&host, "begun\n");
+    for (int i = 0; i < 50; i++) {
+        ask_in_some_way(OPB_HOST_LOOK, text, sizeof(text));
+        assert_non_null(strstr(text, "in computes"));
+        assert_non_null(strstr(text, "script.py\", line 8 in sleeps"));
+    }
+    assert_true(test_host_is_running(&host));
+    assert_int_equal(test_host_finalize(&host), HOST_NO_FAULT);
+    assert_int_equal(test_host_wait(&host), 0);
+}
+
+static void
 without_python_there_are_no_stacks_to_tell(void **state)
 {
     char text[4096];
@@ -455,6 +489,7 @@ main(void)
         HOST_TEST(load_comes_once_and_must_make_sense),
         HOST_TEST(memory_usage_is_printed_every_second),
         HOST_TEST(stacks_of_all_threads_are_told_while_one_keeps_the_gil),
+        HOST_TEST(a_host_tells_where_it_is_and_goes_on),
         HOST_TEST(without_python_there_are_no_stacks_to_tell),
         HOST_TEST(finalize_joins_threads_and_runs_atexit_with_a_node),
         HOST_TEST(host_survives_sigint_and_sigterm),

@@ -105,6 +105,8 @@ the_page_gives_the_numbers_of_messages(void **state)
     assert_says(page, "| ", OPB_CONTROL_REPLACE_HOST, " replace host |");
     assert_says(page, "| ", OPB_CONTROL_DETACH, " detach |");
     assert_says(page, "| ", OPB_CONTROL_LOG, " log |");
+    assert_says(page, "| ", OPB_CONTROL_LOOK, " look |");
+    assert_says(page, "| ", OPB_CONTROL_LOOKED, " looked |");
 }
 
 static void

@@ -382,6 +382,44 @@ a_stopped_host_is_killed_without_its_stacks(void **state)
 }
 
 static void
+a_host_that_is_looked_at_goes_on(void **state)
+{
+    struct host_news host;
+    struct host_news look;
+    struct pool pool;
+
+    (void)state;
+    assert_int_equal(setenv("FAKE_LOOK", "1", 1), 0);
+    pool_start(&pool, true, NULL);
+    assert_int_equal(unsetenv("FAKE_LOOK"), 0);
+    host = pool_attach(&pool);
+    look = pool_look(&pool, host.host, 5);
+    assert_int_equal(look.host, 5);
+    assert_string_equal(look.text, "a look\n");
+    assert_string_equal(pool_look(&pool, host.host, 6).text, "a look\n");
+    assert_int_equal(kill(host.pid, 0), 0);
+    assert_string_equal(pool_look(&pool, host.host + 1, 7).text, "(gone)");
+    pool_end(&pool);
+}
+
+static void
+a_host_that_cannot_get_the_gil_is_looked_at_without(void **state)
+{
+    struct host_news host;
+    struct pool pool;
+
+    (void)state;
+    pool_start(&pool, true, NULL);
+    host = pool_attach(&pool);
+    assert_string_equal(pool_look(&pool, host.host, 1).text, "a stack\n  in two lines\n");
+    assert_int_equal(kill(host.pid, SIGSTOP), 0);
+    assert_string_equal(pool_look(&pool, host.host, 2).text,
+                        "(stopped by a signal or a debugger)");
+    assert_int_equal(kill(host.pid, SIGCONT), 0);
+    pool_end(&pool);
+}
+
+static void
 a_pool_that_ends_does_not_wait_for_stacks(void **state)
 {
     struct pool pool;
@@ -696,6 +734,8 @@ main(void)
         OPB_TEST(replace_host_kills_it_and_repeats_the_reason),
         OPB_TEST(a_host_that_hangs_tells_its_stacks_before_it_is_killed),
         OPB_TEST(a_stopped_host_is_killed_without_its_stacks),
+        OPB_TEST(a_host_that_is_looked_at_goes_on),
+        OPB_TEST(a_host_that_cannot_get_the_gil_is_looked_at_without),
         OPB_TEST(a_pool_that_ends_does_not_wait_for_stacks),
         OPB_TEST(a_stopped_host_takes_no_lanes_and_the_node_is_told_why),
         OPB_TEST(detach_waits_for_hosts_that_end_by_themselves),

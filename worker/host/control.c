@@ -72,6 +72,10 @@ dispatch(uint8_t kind, int *fd)
         give_main_lane(fd);
         return;
     }
+    if (kind == OPB_HOST_LOOK) {
+        opb_stacks_look(fd);
+        return;
+    }
     if (kind == OPB_HOST_STACKS) {
         opb_stacks_write(*fd);
         (void)close(*fd); /* the supervisor reads it */

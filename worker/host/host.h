@@ -71,6 +71,8 @@ void opb_stacks_begin(void);
 /* Writes the Python stacks of all threads to the file, and a NUL. Without the GIL, which a
  * thread may hold for ever. */
 void opb_stacks_write(int fd);
+/* The same with the GIL, on a thread of its own. Takes *fd. Never waits. */
+void opb_stacks_look(int *fd);
 
 /* control.c. Takes *control_fd (a SOCK_SEQPACKET socket to the supervisor). When its peer
  * is gone the process ends. */

@@ -9,16 +9,21 @@
  * is registered for a signal, and what it has registered is kept as a function; the signal
  * itself is given back at once, since the script may want it.
  *
- * Other threads run meanwhile: the dump may be wrong in details, and may even crash. The
- * host is about to be killed anyway.
+ * Other threads run meanwhile: the dump may be wrong in details, and may even crash. That
+ * is for a host that is about to be killed, or that keeps the GIL: then nothing changes
+ * either. A host that is only looked at takes the GIL first.
  */
 #include "host.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
+
+#define MAX_LOOKING 4u
 
 typedef void (*dump_function)(int);
 
@@ -100,13 +105,57 @@ void
 opb_stacks_write(int fd)
 {
     static const char none[] = "Python has not been started, or offers no stacks\n";
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of dump_fd */
     dump_function function = atomic_load(&dump);
 
+    (void)pthread_mutex_lock(&lock); /* no wait: who holds it writes to a file in memory */
     if (function == NULL || dup3(fd, dump_fd, O_CLOEXEC) < 0) {
         write_all(fd, none, sizeof(none) - 1);
     }
     else {
         function(dump_signal);
     }
+    (void)pthread_mutex_unlock(&lock);
     write_all(fd, "", 1);
+}
+
+static atomic_uint looking_count; /* threads that wait for the GIL, or have it */
+
+static void *
+look(void *argument)
+{
+    int fd = (int)(intptr_t)argument;
+    PyGILState_STATE gil;
+
+    gil =
+        PyGILState_Ensure(); /* ends the thread if Python ends: fd goes with the process */
+    opb_stacks_write(fd);
+    PyGILState_Release(gil);
+    (void)close(fd); /* the supervisor reads it */
+    (void)atomic_fetch_sub(&looking_count, 1);
+    return NULL;
+}
+
+void
+opb_stacks_look(int *fd)
+{
+    pthread_t thread;
+
+    if (opb_interpreter_phase() != OPB_INTERPRETER_RUNNING) {
+        opb_stacks_write(*fd); /* the main thread alone has Python, if any */
+    }
+    else if (atomic_fetch_add(&looking_count, 1) < MAX_LOOKING) {
+        if (pthread_create(&thread, NULL, look, (void *)(intptr_t)*fd) == 0) {
+            (void)pthread_setname_np(thread, "look"); /* for ps and gdb only */
+            (void)pthread_detach(thread);
+            *fd = -1;
+            return;
+        }
+        (void)atomic_fetch_sub(&looking_count, 1);
+    }
+    else {
+        (void)atomic_fetch_sub(&looking_count, 1); /* the GIL is not to be had */
+    }
+    (void)close(*fd); /* without an answer: the supervisor asks otherwise */
+    *fd = -1;
 }

@@ -285,6 +285,7 @@ start(struct opb_slot *slot, struct opb_host **place)
     host->control_fd = -1;
     host->exec_fd = -1;
     host->stacks_fd = -1;
+    host->look.fd = -1;
     *place = host;
     if (opb_zygote_ask(host) != OPB_OK) {
         opb_host_spawn(host);
@@ -422,6 +423,7 @@ opb_host_died(struct opb_host *host, int wait_status)
     char reason[OPB_REASON_BYTES];
 
     opb_stacks_end(host);
+    opb_look_end(host);
     describe_death(host, wait_status, reason, sizeof(reason));
     (void)close(host->control_fd);
     if (host->exec_fd >= 0) {

@@ -592,6 +592,26 @@ serve_replace_host(struct opb_connection *connection, struct opb_frame *frame,
 }
 
 static enum opb_status
+serve_look(const struct opb_connection *connection, struct opb_frame *frame)
+{
+    struct opb_node *node = connection->node;
+    struct opb_reader reader;
+    uint32_t ticket;
+    uint32_t id;
+
+    opb_frame_params(frame, &reader);
+    id = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
+    ticket = (uint32_t)opb_read_uint(&reader, UINT32_MAX);
+    if (opb_reader_finish(&reader) != OPB_OK) {
+        return OPB_BAD_FRAME;
+    }
+    if (node != NULL) {
+        opb_look_begin(node, opb_host_find(node, id), ticket);
+    }
+    return OPB_OK;
+}
+
+static enum opb_status
 serve_limit_restarts(struct opb_connection *connection, struct opb_frame *frame)
 {
     struct opb_node *node = connection->node;
@@ -646,6 +666,9 @@ opb_control_serve(struct opb_connection *connection, struct opb_frame *frame)
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_START_NEXT) {
         return opb_slots_serve_start_next(connection->node, frame);
+    }
+    if (type == OPB_NOTIFY && method == OPB_CONTROL_LOOK) {
+        return serve_look(connection, frame);
     }
     if (type == OPB_NOTIFY && method == OPB_CONTROL_SWITCH) {
         return opb_slots_serve_switch(connection->node, frame);

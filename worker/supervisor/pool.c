@@ -407,6 +407,9 @@ free_hosts(struct opb_host *host)
         if (host->exec_fd >= 0) {
             (void)close(host->exec_fd);
         }
+        if (host->look.fd >= 0) {
+            (void)close(host->look.fd);
+        }
         if (host->stacks_fd >= 0) {
             (void)close(host->stacks_fd);
         }

@@ -50,6 +50,7 @@
 #define OPB_TERMINATE_MS          2000u /* between SIGTERM and SIGKILL, and after SIGKILL */
 #define OPB_SWEEP_MS              10u   /* between two looks for orphans, and for stacks */
 #define OPB_STACKS_MS             2000u /* for a host to tell its Python stacks */
+#define OPB_LOOK_GIL_MS           500u  /* the same with the GIL, before it does without */
 #define OPB_MAX_GRACE_MS          3600000u
 #define OPB_REASON_BYTES          256u
 #define OPB_MAX_PRELOADED         64u /* modules of a zygote */
@@ -106,6 +107,14 @@ struct opb_connection {
     uint32_t dropped_log_count;
 };
 
+/* Somebody wants to see the Python stacks of a host, which goes on. */
+struct opb_look {
+    int fd; /* where it writes them; -1: nobody does */
+    uint32_t ticket;
+    uint64_t until_ms;
+    bool is_without_gil; /* it could not get the GIL, and was asked to do without */
+};
+
 /* One process that runs the script. */
 struct opb_host {
     struct opb_host *next; /* in pool->hosts, then in pool->dead */
@@ -121,6 +130,7 @@ struct opb_host {
     char reason[OPB_REASON_BYTES]; /* why we killed it; "" if we did not */
     int stacks_fd;                 /* where it writes its Python stacks; -1: not asked */
     uint64_t stacks_until_ms;
+    struct opb_look look;
 };
 
 /* What the hosts of a node run. */
@@ -380,6 +390,20 @@ void opb_stacks_ask(struct opb_host *host, const char *reason);
 bool opb_stacks_check(struct opb_pool *pool);
 /* The host has died: what it had written by then. */
 void opb_stacks_end(struct opb_host *host);
+/* What a host has written into the file: at most so many bytes, as lines of text. To be
+ * freed; NULL if it has written nothing, or without memory. */
+char *opb_stacks_read(int fd, size_t most_bytes);
+bool opb_stacks_are_complete(int fd);
+/* Lends what the kernel says of a process that does not answer. */
+const char *opb_stacks_state(pid_t pid);
+
+/* look.c. Asks a host, which goes on, for its Python stacks; the node gets an answer in any
+ * case. host may be NULL: it has died. */
+void opb_look_begin(struct opb_node *node, struct opb_host *host, uint32_t ticket);
+/* Takes what has been answered; true while there is more to wait for. */
+bool opb_look_check(struct opb_pool *pool);
+/* The host has died, or the pool ends. */
+void opb_look_end(struct opb_host *host);
 
 /* reaper.c. Reaps every dead child; for SIGCHLD. */
 void opb_reap(struct opb_pool *pool);

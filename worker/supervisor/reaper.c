@@ -168,7 +168,8 @@ opb_sweep_soon(struct opb_pool *pool, uint64_t delay_ms)
 void
 opb_sweep(struct opb_pool *pool)
 {
-    bool is_waiting = opb_stacks_check(pool);
+    bool is_looking = opb_look_check(pool);
+    bool is_waiting = opb_stacks_check(pool) || is_looking;
     struct opb_host *next;
 
     for (struct opb_host *host = pool->dead; host != NULL; host = next) {

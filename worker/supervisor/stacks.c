@@ -25,8 +25,8 @@
 #define MAX_STACKS_BYTES 131072u /* half of what may wait for a slow node */
 
 /* Whether the file ends as a complete answer does. */
-static bool
-is_complete(int fd)
+bool
+opb_stacks_are_complete(int fd)
 {
     struct stat file;
     char last = 'x';
@@ -46,26 +46,38 @@ clean(char *text)
     }
 }
 
+char *
+opb_stacks_read(int fd, size_t most_bytes)
+{
+    char *text = malloc(most_bytes + 1);
+    ssize_t bytes;
+
+    if (text == NULL) {
+        return NULL;
+    }
+    bytes = pread(fd, text, most_bytes, 0);
+    text[bytes > 0 ? bytes : 0] = '\0';
+    if (text[0] == '\0') {
+        free(text);
+        return NULL;
+    }
+    clean(text);
+    return text;
+}
+
 /* Logs what is in the file; false if it is empty. */
 static bool
 log_text(const struct opb_host *host, int fd)
 {
     struct opb_pool *pool = host->node->pool;
-    char *text = malloc(MAX_STACKS_BYTES + 1);
+    char *text = opb_stacks_read(fd, MAX_STACKS_BYTES);
+    bool is_cut = text != NULL && strlen(text) == MAX_STACKS_BYTES;
     char *next = text;
     char *line;
-    ssize_t bytes;
 
     if (text == NULL) {
         return false;
     }
-    bytes = pread(fd, text, MAX_STACKS_BYTES, 0);
-    text[bytes > 0 ? bytes : 0] = '\0';
-    if (text[0] == '\0') {
-        free(text);
-        return false;
-    }
-    clean(text);
     opb_pool_log(
         pool, host->node, OPB_LOG_ERROR,
         "Python stacks of the host (pid %d), the innermost call first:", (int)host->pid);
@@ -74,7 +86,7 @@ log_text(const struct opb_host *host, int fd)
             opb_pool_log(pool, host->node, OPB_LOG_ERROR, "%s", line);
         }
     }
-    if (bytes == (ssize_t)MAX_STACKS_BYTES) {
+    if (is_cut) {
         opb_pool_log(pool, host->node, OPB_LOG_ERROR, "(cut here, after %u bytes)",
                      MAX_STACKS_BYTES);
     }
@@ -83,8 +95,8 @@ log_text(const struct opb_host *host, int fd)
 }
 
 /* "stopped" (SIGSTOP), or what else the kernel says of it. */
-static const char *
-process_state(pid_t pid)
+const char *
+opb_stacks_state(pid_t pid)
 {
     char path[64];
     char text[256];
@@ -117,7 +129,7 @@ opb_stacks_end(struct opb_host *host)
     if (!log_text(host, host->stacks_fd)) {
         opb_pool_log(host->node->pool, host->node, OPB_LOG_ERROR,
                      "The host (pid %d) did not tell its Python stacks: it is %s",
-                     (int)host->pid, process_state(host->pid));
+                     (int)host->pid, opb_stacks_state(host->pid));
     }
     (void)close(host->stacks_fd); /* it has no name: it is gone */
     host->stacks_fd = -1;
@@ -132,8 +144,8 @@ opb_stacks_check(struct opb_pool *pool)
         if (host->stacks_fd < 0) {
             continue;
         }
-        if (!is_complete(host->stacks_fd) && opb_clock_ms() < host->stacks_until_ms &&
-            !pool->is_stopping) {
+        if (!opb_stacks_are_complete(host->stacks_fd) &&
+            opb_clock_ms() < host->stacks_until_ms && !pool->is_stopping) {
             is_waiting = true;
             continue;
         }
