@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/admin.c - the bridge's own REST routes, below Python.AdminPath
  *
- * Here:      POST .../reload, GET .../status, and their answers in JSON.
+ * Here:      POST .../reload, GET .../status, GET .../stacks, and their answers.
  * Elsewhere: the reload itself (generations.c), what the status says (node_status.c).
  *
  * Whoever may use the REST API may use them: authentication and the script's HTTP filter
@@ -16,6 +16,7 @@
 #include "plugin/pool.h"
 #include "plugin/routes.h"
 #include "plugin/node_status.h"
+#include "plugin/stacks_json.h"
 #include "plugin/status_json.h"
 
 #include <jansson.h>
@@ -154,6 +155,51 @@ serve_status(OrthancPluginRestOutput *output, const char *url,
     return OrthancPluginErrorCode_Success;
 }
 
+static bool
+wants_text(const OrthancPluginHttpRequest *request)
+{
+    for (uint32_t i = 0; i < request->getCount; i++) {
+        if (strcmp(request->getKeys[i], "format") == 0) {
+            return strcmp(request->getValues[i], "text") == 0;
+        }
+    }
+    return false;
+}
+
+static OrthancPluginErrorCode
+serve_stacks(OrthancPluginRestOutput *output, const char *url,
+             const OrthancPluginHttpRequest *request)
+{
+    struct opb_node *node = opb_node_current();
+    enum opb_status status;
+    bool is_text;
+    char *body;
+
+    (void)url;
+    if (node == NULL || node->pool == NULL) {
+        return OrthancPluginErrorCode_Plugin;
+    }
+    if (request->method != OrthancPluginHttpMethod_Get) {
+        OrthancPluginSendMethodNotAllowed(node->context, output, "GET");
+        return OrthancPluginErrorCode_Success;
+    }
+    (void)opb_late_enter(opb_routes_late(node->routes)); /* it takes no lock of Orthanc */
+    is_text = wants_text(request);
+    status = is_text ? opb_stacks_text(node, &body) : opb_stacks_json(node, &body);
+    if (status == OPB_OK) {
+        OrthancPluginAnswerBuffer(node->context, output, body, (uint32_t)strlen(body),
+                                  is_text ? "text/plain" : "application/json");
+        free(body);
+    }
+    else {
+        send_failure(node, output, status == OPB_LATE ? 503 : 500,
+                     "The stacks could not be collected",
+                     json_string(opb_status_text(status)));
+    }
+    opb_late_leave(opb_routes_late(node->routes));
+    return OrthancPluginErrorCode_Success;
+}
+
 static void
 add_route(struct opb_node *node, const char *name, OrthancPluginRestCallback callback)
 {
@@ -175,5 +221,6 @@ opb_admin_register(struct opb_node *node)
     if (node->config->admin_path[0] != '\0') {
         add_route(node, "reload", serve_reload);
         add_route(node, "status", serve_status);
+        add_route(node, "stacks", serve_stacks);
     }
 }

@@ -150,6 +150,18 @@ serve_reload(const struct opb_control *control, struct opb_reader *reader)
 }
 
 static void
+serve_looked(const struct opb_control *control, struct opb_reader *reader)
+{
+    uint32_t ticket = (uint32_t)opb_read_uint(reader, UINT32_MAX);
+    const char *text = opb_read_cstr(reader, false);
+    const char *problem = opb_read_cstr(reader, false);
+
+    if (opb_reader_finish(reader) == OPB_OK) {
+        control->news->looked(control->news->context, ticket, text, problem);
+    }
+}
+
+static void
 serve_leaving(const struct opb_control *control, struct opb_reader *reader)
 {
     if (opb_reader_finish(reader) == OPB_OK) {
@@ -203,6 +215,9 @@ serve_frame(void *context, struct opb_lane *lane, struct opb_frame *frame)
         break;
     case OPB_CONTROL_RELOAD:
         serve_reload(control, &reader);
+        break;
+    case OPB_CONTROL_LOOKED:
+        serve_looked(control, &reader);
         break;
     case OPB_CONTROL_LEAVING:
         serve_leaving(control, &reader);
@@ -289,6 +304,16 @@ opb_control_host_hangs(struct opb_control *control, uint32_t host, const char *r
                        uint64_t deadline_ms)
 {
     return send_about_host(control, OPB_CONTROL_HOST_HANGS, host, reason, deadline_ms);
+}
+
+enum opb_status
+opb_control_look(struct opb_control *control, uint32_t host, uint32_t ticket,
+                 uint64_t deadline_ms)
+{
+    opb_message_begin_notify(control->message, OPB_CONTROL_LOOK, 2);
+    opb_pack_uint(control->message, host);
+    opb_pack_uint(control->message, ticket);
+    return opb_lane_send(control->lane, control->message, deadline_ms);
 }
 
 enum opb_status

@@ -30,6 +30,8 @@ struct opb_control_news {
     void (*switched)(void *context, uint32_t host);
     /* Somebody asks for the next generation. */
     void (*reload)(void *context);
+    /* An answer to opb_control_look(). */
+    void (*looked)(void *context, uint32_t ticket, const char *text, const char *problem);
     /* The pool is about to end: hosts are to finish. */
     void (*leaving)(void *context);
     void *context;
@@ -63,6 +65,9 @@ OPB_MUST_CHECK enum opb_status opb_control_replace_host(struct opb_control *cont
 OPB_MUST_CHECK enum opb_status opb_control_host_hangs(struct opb_control *control,
                                                       uint32_t host, const char *reason,
                                                       uint64_t deadline_ms);
+/* Asks for the Python stacks of a host that goes on. */
+OPB_MUST_CHECK enum opb_status opb_control_look(struct opb_control *control, uint32_t host,
+                                                uint32_t ticket, uint64_t deadline_ms);
 /* Asks for a host beside each that runs, and for more, if they are fewer than workers, all
  * for these scripts; for them, in the order of their workers, to take the others' places.
  */

@@ -174,6 +174,7 @@ opb_node_status_text(struct opb_node *node)
     struct lists lists = {.waiting = json_array(), .restart = json_array()};
     json_t *status = json_object();
     json_t *restarts;
+    json_t *hosts;
     json_t *others;
     char *text;
 
@@ -187,8 +188,8 @@ opb_node_status_text(struct opb_node *node)
         opb_json_set_age(status, "Uptime", node->born_ms);
         opb_json_set_count(status, "Generation", facts->generation);
         opb_json_set(status, "Workers", describe_workers(node, facts));
-        opb_json_set(status, "Hosts", opb_status_hosts(node));
-        others = opb_status_other_hosts(node);
+        opb_status_hosts(node, &hosts, &others);
+        opb_json_set(status, "Hosts", hosts);
         opb_json_set(status, "EndingHosts", pick_ending(others));
         opb_json_set(status, "OtherHosts", others);
         opb_json_set_count(status, "EndingGenerations", facts->ending_count);

@@ -13,6 +13,7 @@
 #include "plugin/pool.h"
 
 #include "plugin/log.h"
+#include "plugin/look.h"
 #include "plugin/pool_state.h"
 #include "plugin/pool_user.h"
 #include "plugin/routes.h"
@@ -128,6 +129,7 @@ new_pool(struct opb_pool **out, struct opb_node *node)
                                            .next_count = opb_pool_next_count_news,
                                            .switched = opb_pool_switched,
                                            .reload = opb_pool_reload_news,
+                                           .looked = opb_look_news,
                                            .leaving = opb_pool_leaving_news,
                                            .context = pool};
     pool->relaunch_ms = OPB_FOREVER;

@@ -153,6 +153,9 @@ struct opb_pool {
     uint32_t switching_host; /* the first of those told or to be told, and not confirmed */
     struct opb_retired *retired;
     uint32_t retired_count;
+
+    struct opb_look *look; /* look.c: lent by who looks at the hosts now, or NULL */
+    uint32_t look_ticket;  /* the last one */
 };
 
 /* launch.c. Directory, node socket, daemon, control connection, attach: all or nothing.

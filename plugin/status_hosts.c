@@ -10,6 +10,10 @@
 #include "plugin/session.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#define SERVING "serving"
+#define HANGING "hanging"
 
 static void
 set_memory(json_t *host, pid_t pid)
@@ -27,7 +31,6 @@ set_memory(json_t *host, pid_t pid)
     opb_json_set(host, "Memory", object);
 }
 
-/* state: NULL for one that serves. */
 static json_t *
 describe(struct opb_session *session, const char *state)
 {
@@ -35,9 +38,6 @@ describe(struct opb_session *session, const char *state)
     json_t *host = json_object();
 
     opb_session_look_at(session, &look);
-    if (state == NULL) {
-        state = look.is_condemned ? "hanging" : "serving";
-    }
     opb_json_set_count(host, "Worker", opb_session_worker(session));
     opb_json_set_count(host, "Pid", (uint64_t)opb_session_pid(session));
     opb_json_set(host, "State", json_string(state));
@@ -48,75 +48,99 @@ describe(struct opb_session *session, const char *state)
     return host;
 }
 
-json_t *
-opb_status_hosts(struct opb_node *node)
-{
-    json_t *hosts = json_array();
-
-    for (uint32_t i = 0; i < OPB_MAX_WORKERS; i++) {
-        struct opb_session *session = opb_session_at(node, i);
-
-        if (session != NULL) {
-            (void)json_array_append_new(hosts, describe(session, NULL)); /* one less */
-            opb_session_unref(session);
-        }
-    }
-    return hosts;
-}
-
-struct others {
-    struct opb_session *sessions[OPB_POOL_GROUPS]; /* references */
-    const char *states[OPB_POOL_GROUPS];
+struct hosts {
+    struct opb_session *sessions[OPB_POOL_GROUPS + OPB_MAX_WORKERS]; /* references */
+    const char *states[OPB_POOL_GROUPS + OPB_MAX_WORKERS];
     uint32_t count;
 };
 
-/* With the pool's lock held. session may be NULL. */
+/* session may be NULL. */
 static void
-add_other(struct others *others, struct opb_session *session, const char *state)
+add(struct hosts *hosts, struct opb_session *session, const char *state)
 {
-    if (session != NULL && others->count < OPB_POOL_GROUPS &&
+    if (session != NULL && hosts->count < OPB_POOL_GROUPS + OPB_MAX_WORKERS &&
         !opb_session_is_dead(session)) {
-        others->sessions[others->count] = opb_session_ref(session);
-        others->states[others->count++] = state;
+        hosts->sessions[hosts->count] = opb_session_ref(session);
+        hosts->states[hosts->count++] = state;
     }
 }
 
 static void
-collect(struct opb_pool *pool, struct others *others)
+add_serving(struct opb_node *node, struct hosts *hosts)
+{
+    for (uint32_t i = 0; i < OPB_MAX_WORKERS; i++) {
+        struct opb_session *session = opb_session_at(node, i);
+        struct opb_session_look look;
+
+        if (session != NULL) {
+            opb_session_look_at(session, &look);
+            add(hosts, session, look.is_condemned ? HANGING : SERVING);
+            opb_session_unref(session);
+        }
+    }
+}
+
+static void
+add_others(struct opb_pool *pool, struct hosts *hosts)
 {
     pthread_mutex_lock(&pool->lock);
     for (uint32_t i = 0; i < pool->place_count; i++) {
         const struct opb_place *place = &pool->places[i];
 
-        if (place->host != NULL &&
-            (place->host != place->main_session || !place->is_loaded)) {
-            add_other(others, place->host, "starting");
+        if (place->host != place->main_session || !place->is_loaded) {
+            add(hosts, place->host, "starting");
         }
-        add_other(others, place->next, "next");
+        add(hosts, place->next, "next");
     }
     for (const struct opb_retired *each = pool->retired; each != NULL; each = each->next) {
         if (!each->is_done) {
-            add_other(others, each->session, "ending");
+            add(hosts, each->session, "ending");
         }
     }
     pthread_mutex_unlock(&pool->lock);
 }
 
-json_t *
-opb_status_other_hosts(struct opb_node *node)
+void
+opb_hosts_each(struct opb_node *node,
+               void (*visit)(void *context, struct opb_session *session, const char *state),
+               void *context)
 {
-    struct others *others = calloc(1, sizeof(*others)); /* the stack is small */
-    json_t *hosts = json_array();
+    struct hosts *hosts = calloc(1, sizeof(*hosts)); /* the stack is small */
 
-    if (others == NULL) {
-        return hosts;
+    if (hosts == NULL) {
+        return; /* none, then */
     }
-    collect(node->pool, others);
-    for (uint32_t i = 0; i < others->count; i++) {
-        (void)json_array_append_new(hosts,
-                                    describe(others->sessions[i], others->states[i]));
-        opb_session_unref(others->sessions[i]);
+    add_serving(node, hosts);
+    add_others(node->pool, hosts);
+    for (uint32_t i = 0; i < hosts->count; i++) {
+        visit(context, hosts->sessions[i], hosts->states[i]);
+        opb_session_unref(hosts->sessions[i]);
     }
-    free(others);
-    return hosts;
+    free(hosts);
+}
+
+struct lists {
+    json_t *serving;
+    json_t *others;
+};
+
+static void
+list_host(void *context, struct opb_session *session, const char *state)
+{
+    const struct lists *lists = context;
+    json_t *list = strcmp(state, SERVING) == 0 || strcmp(state, HANGING) == 0
+                       ? lists->serving
+                       : lists->others;
+
+    (void)json_array_append_new(list, describe(session, state)); /* one less, then */
+}
+
+void
+opb_status_hosts(struct opb_node *node, json_t **serving, json_t **others)
+{
+    struct lists lists = {.serving = json_array(), .others = json_array()};
+
+    opb_hosts_each(node, list_host, &lists);
+    *serving = lists.serving;
+    *others = lists.others;
 }

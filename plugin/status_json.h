@@ -28,8 +28,15 @@ json_t *opb_json_date(int64_t at_ms);
 json_t *opb_status_callbacks(struct opb_node *node); /* object, by name of their kind */
 json_t *opb_status_routes(struct opb_node *node);    /* array */
 /* status_hosts.c */
-json_t *opb_status_hosts(struct opb_node *node);       /* those that serve */
-json_t *opb_status_other_hosts(struct opb_node *node); /* those that begin or end */
+/* Arrays: of those that serve, and of those that begin or end. */
+void opb_status_hosts(struct opb_node *node, json_t **serving, json_t **others);
+struct opb_session;
+/* Calls visit for each host that lives, with a reference that is held meanwhile, and with
+ * a static word for its state. No lock is held. */
+void opb_hosts_each(struct opb_node *node,
+                    void (*visit)(void *context, struct opb_session *session,
+                                  const char *state),
+                    void *context);
 /* status_history.c */
 json_t *opb_status_restarts(struct opb_node *node); /* array */
 /* Lends restarts. */

@@ -9,6 +9,7 @@
 
 #include "plugin/history.h"
 #include "plugin/log.h"
+#include "plugin/look.h"
 #include "plugin/routes.h"
 #include "plugin/service.h"
 #include "plugin/threads.h"
@@ -427,6 +428,14 @@ send_hung(struct opb_pool *pool)
     }
 }
 
+static void
+send_looks(struct opb_pool *pool)
+{
+    if (opb_look_send(pool) != OPB_OK) {
+        lose_pool(pool, opb_control_failure(pool->control));
+    }
+}
+
 /* When a host that hangs must be dead; OPB_FOREVER: none does. */
 static uint64_t
 hung_end_ms(const struct opb_pool *pool)
@@ -536,6 +545,7 @@ serve_wake(struct opb_pool *pool)
         update_watch(pool);
         send_news(pool);
         send_hung(pool);
+        send_looks(pool);
         send_detach(pool);
     }
     return !is_ended;

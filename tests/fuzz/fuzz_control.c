@@ -81,6 +81,15 @@ make_attached(uint8_t *out)
     return bytes;
 }
 
+static void
+looked(void *context, uint32_t ticket, const char *text, const char *problem)
+{
+    (void)context;
+    (void)ticket;
+    (void)strlen(text);
+    (void)strlen(problem);
+}
+
 /* The fuzzer looks at the time by SIGALRM, which ends a system call. */
 static bool
 wait_readable(int fd)
@@ -132,6 +141,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                  .switched = switched,
                                                  .reload = reload,
                                                  .next_count = next_count,
+                                                 .looked = looked,
                                                  .leaving = reload};
     static uint8_t said[MAX_BYTES + 64];
     struct opb_node *node = fuzz_node();

@@ -208,7 +208,7 @@ orthanc.RegisterIncomingHttpRequestFilter(may)
     assert server.post('/python-bridge/reload').status_code == 403
 
 
-ADMIN_ROUTES = ['/status', '/reload']
+ADMIN_ROUTES = ['/status', '/stacks', '/reload']
 
 
 def test_every_field_is_documented(orthanc):
@@ -227,5 +227,102 @@ def test_every_field_is_documented(orthanc):
             for each in value:
                 yield from names(each)
 
-    found = set(names(status(server)))
+    found = set(names(status(server))) | set(names(server.get('/python-bridge/stacks').json()))
     assert found and not found - documented
+
+
+STACKS = SCRIPT + r'''
+import ctypes, threading
+def waits_for_ever(seconds):
+    time.sleep(seconds)
+threading.Thread(target=waits_for_ever, args=(600,), daemon=True).start()
+def spin(output, uri, **request):
+    print('spinning', flush=True)
+    ctypes.PyDLL(None).sleep(6)
+    output.AnswerBuffer('spun', 'text/plain')
+orthanc.RegisterRestCallback('/spin', spin)
+'''
+
+
+def functions(host):
+    return {frame.get('Function') for thread in host['Threads'] for frame in thread['Frames']}
+
+
+def test_stacks_of_all_hosts_while_they_go_on(orthanc):
+    server = orthanc(script=STACKS, python={'Workers': 2})
+    pids = [host['Pid'] for host in status(server)['Hosts']]
+    running = threading.Thread(target=lambda: server.get('/slow/5'))
+    running.start()
+    wait_until(lambda: any(host['Running'] for host in status(server)['Hosts']), 20, 'the call to run')
+    answer = server.get('/python-bridge/stacks')
+    assert answer.status_code == 200 and answer.headers['Content-Type'] == 'application/json'
+    found = answer.json()['Hosts']
+    assert [(host['Pid'], host['State'], host['Problem']) for host in found] == [
+        (pid, 'serving', None) for pid in pids]
+    assert all('waits_for_ever' in functions(host) for host in found)
+    assert sorted('slow' in functions(host) for host in found) == [False, True]
+    (frame,) = [frame for thread in found[0]['Threads'] for frame in thread['Frames']
+                if frame['Function'] == 'waits_for_ever']
+    assert frame['File'] == server.script_path and STACKS.splitlines()[frame['Line'] - 1] == '    time.sleep(seconds)'
+    assert not any('Text' in frame for host in found for thread in host['Threads'] for frame in thread['Frames'])
+    assert all(thread['Frames'] for host in found for thread in host['Threads'])
+    text = server.get('/python-bridge/stacks?format=text')
+    assert text.headers['Content-Type'].startswith('text/plain')
+    assert 'Host 1 (pid %d), serving\n' % pids[1] in text.text
+    assert '  File "%s", line %d in waits_for_ever\n' % (server.script_path, frame['Line']) in text.text
+    running.join()
+    assert [host['Pid'] for host in status(server)['Hosts']] == pids
+    assert not server.messages('E')
+
+
+def test_stacks_of_a_host_that_keeps_the_gil_and_of_one_that_is_stopped(orthanc):
+    server = orthanc(script=STACKS)
+    pid = server.host_pid()
+    spinning = threading.Thread(target=lambda: server.get('/spin'))
+    spinning.start()
+    server.wait_for_out('spinning')
+    (host,) = server.get('/python-bridge/stacks').json()['Hosts']
+    assert {'spin', 'waits_for_ever'} <= functions(host) and host['Problem'] is None
+    spinning.join()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        (host,) = server.get('/python-bridge/stacks').json()['Hosts']
+        assert host['Threads'] == [] and host['Problem'] == 'stopped by a signal or a debugger'
+        assert 'no stacks: stopped by' in server.get('/python-bridge/stacks?format=text').text
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert server.host_pid() == pid
+    assert server.get('/python-bridge/stacks').json()['Hosts'][0]['Problem'] is None
+
+
+def test_many_look_at_hosts_that_work_and_die(orthanc):
+    """Whoever asks gets an answer, and no host is hurt by it."""
+    server = orthanc(script=STACKS, python={'Workers': 3})
+    stop = threading.Event()
+    codes = []
+
+    def look():
+        while not stop.is_set():
+            codes.append(server.get('/python-bridge/stacks', timeout=60).status_code)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        server.get('/die')
+        assert server.post('/python-bridge/reload', timeout=60).status_code == 200
+        for _ in range(50):
+            assert server.get('/hello').status_code == 200
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(codes) == {200}
+    assert status(server)['Deaths']['Count'] == 3
+    assert all(each['Reason'] == 'ended with exit code 3' for each in status(server)['Restarts'])
+
+
+def test_admin_routes_take_their_methods_only(orthanc):
+    server = orthanc(script=SCRIPT)
+    for path in ('/status', '/stacks'):
+        assert server.post('/python-bridge' + path).status_code == 405
+    assert server.get('/python-bridge/reload').status_code == 405
