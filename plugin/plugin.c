@@ -15,6 +15,7 @@
 #include "plugin/events.h"
 #include "plugin/last_jobs.h"
 #include "plugin/log.h"
+#include "plugin/metrics.h"
 #include "plugin/policy.h"
 #include "plugin/node.h"
 #include "plugin/pool.h"
@@ -134,6 +135,7 @@ start_parts(struct opb_node *node, char *message, size_t capacity)
         return status;
     }
     opb_admin_register(node);
+    opb_metrics_register(node);
     status = opb_pool_start(node, message, capacity);
     if (status == OPB_OK) {
         opb_routes_register_fixed(node->routes);

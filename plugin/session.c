@@ -263,9 +263,16 @@ opb_session_call_count(struct opb_session *session)
 void
 opb_session_look_at(struct opb_session *session, struct opb_session_look *out)
 {
+    uint32_t open_count = 0;
+
     pthread_mutex_lock(&session->node->lock);
+    for (const struct known_lane *known = session->lanes; known != NULL;
+         known = known->next) {
+        open_count += known->is_call ? 1 : 0; /* others are being opened: calls wait */
+    }
     out->call_count = session->call_count;
-    out->running_count = session->call_lane_count - session->idle_count;
+    out->running_count =
+        open_count > session->idle_count ? open_count - session->idle_count : 0;
     out->is_condemned = session->is_condemned;
     pthread_mutex_unlock(&session->node->lock);
 }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SERVING "serving"
 #define HANGING "hanging"
 
 static void
@@ -74,7 +73,7 @@ add_serving(struct opb_node *node, struct hosts *hosts)
 
         if (session != NULL) {
             opb_session_look_at(session, &look);
-            add(hosts, session, look.is_condemned ? HANGING : SERVING);
+            add(hosts, session, look.is_condemned ? HANGING : OPB_HOST_SERVING);
             opb_session_unref(session);
         }
     }
@@ -128,7 +127,7 @@ static void
 list_host(void *context, struct opb_session *session, const char *state)
 {
     const struct lists *lists = context;
-    json_t *list = strcmp(state, SERVING) == 0 || strcmp(state, HANGING) == 0
+    json_t *list = strcmp(state, OPB_HOST_SERVING) == 0 || strcmp(state, HANGING) == 0
                        ? lists->serving
                        : lists->others;
 

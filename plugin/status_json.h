@@ -31,6 +31,7 @@ json_t *opb_status_routes(struct opb_node *node);    /* array */
 /* Arrays: of those that serve, and of those that begin or end. */
 void opb_status_hosts(struct opb_node *node, json_t **serving, json_t **others);
 struct opb_session;
+#define OPB_HOST_SERVING "serving"
 /* Calls visit for each host that lives, with a reference that is held meanwhile, and with
  * a static word for its state. No lock is held. */
 void opb_hosts_each(struct opb_node *node,

@@ -21,7 +21,7 @@ import test_examples_further
 from conftest import PLUGINS, needs_default_pool
 from server import REPOSITORY, wait_until
 
-NO_SCRIPTS = {'haproxy'}    # configuration, in test_haproxy.py
+NO_SCRIPTS = {'grafana', 'haproxy'}     # in test_metrics.py and test_haproxy.py
 EXAMPLES = os.path.join(REPOSITORY, 'examples')
 
 
