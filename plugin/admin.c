@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/admin.c - the bridge's own REST routes, below Python.AdminPath
  *
- * Here:      POST .../reload, GET .../status, GET .../stacks, and their answers.
+ * Here:      POST .../reload, GET .../status, GET .../stacks, the page, and their answers.
  * Elsewhere: the reload itself (generations.c), what the status says (node_status.c).
  *
  * Whoever may use the REST API may use them: authentication and the script's HTTP filter
@@ -16,6 +16,7 @@
 #include "plugin/pool.h"
 #include "plugin/routes.h"
 #include "plugin/node_status.h"
+#include "plugin/page.h"
 #include "plugin/stacks_json.h"
 #include "plugin/status_json.h"
 
@@ -200,6 +201,51 @@ serve_stacks(OrthancPluginRestOutput *output, const char *url,
     return OrthancPluginErrorCode_Success;
 }
 
+static OrthancPluginErrorCode
+serve_page(OrthancPluginRestOutput *output, const char *url,
+           const OrthancPluginHttpRequest *request)
+{
+    static const char *const headers[][2] = {{"Content-Security-Policy", opb_page_policy},
+                                             {"X-Content-Type-Options", "nosniff"},
+                                             {"Referrer-Policy", "no-referrer"},
+                                             {"Cache-Control", "no-cache"}};
+    struct opb_node *node = opb_node_current();
+
+    (void)url;
+    if (node == NULL) {
+        return OrthancPluginErrorCode_Plugin;
+    }
+    if (request->method != OrthancPluginHttpMethod_Get) {
+        OrthancPluginSendMethodNotAllowed(node->context, output, "GET");
+        return OrthancPluginErrorCode_Success;
+    }
+    (void)opb_late_enter(opb_routes_late(node->routes)); /* it takes no lock of Orthanc */
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        OrthancPluginSetHttpHeader(node->context, output, headers[i][0], headers[i][1]);
+    }
+    OrthancPluginAnswerBuffer(node->context, output, opb_page, opb_page_bytes,
+                              "text/html; charset=utf-8");
+    opb_late_leave(opb_routes_late(node->routes));
+    return OrthancPluginErrorCode_Success;
+}
+
+/* The link from Orthanc Explorer, in its list of plugins. A script that sets another one
+ * comes later, and wins. */
+static void
+link_page(struct opb_node *node)
+{
+    char uri[PATTERN_BYTES];
+
+    if (snprintf(uri, sizeof(uri), "%s/", node->config->admin_path) >= (int)sizeof(uri)) {
+        return; /* it has been said already */
+    }
+/* Newer headers prefer a function that older servers lack. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    OrthancPluginSetRootUri(node->context, uri);
+#pragma GCC diagnostic pop
+}
+
 static void
 add_route(struct opb_node *node, const char *name, OrthancPluginRestCallback callback)
 {
@@ -219,8 +265,10 @@ void
 opb_admin_register(struct opb_node *node)
 {
     if (node->config->admin_path[0] != '\0') {
+        add_route(node, "?", serve_page); /* with or without the slash */
         add_route(node, "reload", serve_reload);
         add_route(node, "status", serve_status);
         add_route(node, "stacks", serve_stacks);
+        link_page(node);
     }
 }

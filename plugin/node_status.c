@@ -186,6 +186,7 @@ opb_node_status_text(struct opb_node *node)
         opb_json_set(status, "Scripts", describe_scripts(node));
         opb_json_set(status, "Node", describe_name(node));
         opb_json_set_age(status, "Uptime", node->born_ms);
+        opb_json_set(status, "AdminPath", opb_json_text(node->config->admin_path));
         opb_json_set_count(status, "Generation", facts->generation);
         opb_json_set(status, "Workers", describe_workers(node, facts));
         opb_status_hosts(node, &hosts, &others);
