@@ -43,7 +43,7 @@ enter(struct opb_pool *pool, struct opb_look *look, uint64_t deadline_ms)
     bool is_mine;
 
     pthread_mutex_lock(&pool->lock);
-    while (pool->look != NULL &&
+    while (pool->look != NULL && !pool->is_stopping &&
            opb_condition_wait(&pool->changed, &pool->lock, deadline_ms) == OPB_OK) {
     }
     is_mine = pool->look == NULL;
@@ -102,7 +102,7 @@ static void
 await(struct opb_pool *pool, const struct opb_look *look, uint64_t deadline_ms)
 {
     pthread_mutex_lock(&pool->lock);
-    while (!is_done(look) &&
+    while (!is_done(look) && !pool->is_stopping && /* it has no more time for us */
            opb_condition_wait(&pool->changed, &pool->lock, deadline_ms) == OPB_OK) {
     }
     pthread_mutex_unlock(&pool->lock);

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -326,3 +327,23 @@ def test_admin_routes_take_their_methods_only(orthanc):
     for path in ('/status', '/stacks'):
         assert server.post('/python-bridge' + path).status_code == 405
     assert server.get('/python-bridge/reload').status_code == 405
+
+
+def test_who_looks_does_not_keep_orthanc_from_stopping(orthanc):
+    """The script itself asks all the time, also of hosts that do not answer."""
+    server = orthanc(script=SCRIPT + r'''
+import threading
+import time
+def look():
+    while True:
+        try:
+            orthanc.RestApiGetAfterPlugins('/python-bridge/stacks')
+        except Exception:
+            time.sleep(0.01)
+for _ in range(4):
+    threading.Thread(target=look, daemon=True).start()
+''')
+    assert len(server.get('/python-bridge/stacks').json()['Hosts']) == 1
+    begun = time.monotonic()
+    assert server.stop(timeout=40) == 0
+    assert time.monotonic() - begun < 20 * PATIENCE
