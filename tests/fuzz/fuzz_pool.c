@@ -88,6 +88,16 @@ opb_stacks_ask(struct opb_host *host, const char *reason)
     opb_host_replace(host, reason);
 }
 
+void
+opb_look_begin(struct opb_node *node, struct opb_host *host, uint32_t ticket)
+{
+    opb_message_begin_notify(node->pool->message, OPB_CONTROL_LOOKED, 3);
+    opb_pack_uint(node->pool->message, ticket);
+    opb_pack_cstr(node->pool->message, "");
+    opb_pack_cstr(node->pool->message, host != NULL ? "" : "gone");
+    opb_connection_send(node->connection);
+}
+
 enum opb_status
 opb_host_pass(struct opb_host *host, enum opb_connection_kind kind, int fd)
 {

@@ -119,6 +119,11 @@ make_news(const char *directory, struct opb_message *message)
     opb_pack_uint(message, 1);
     opb_pack_cstr(message, "a line\nof the worker");
     write_input(directory, "log", "\0", 1, message, true);
+    opb_message_begin_notify(message, OPB_CONTROL_LOOKED, 3);
+    opb_pack_uint(message, 7);
+    opb_pack_cstr(message, "Thread 0x01 (most recent call first):\n");
+    opb_pack_cstr(message, "gone");
+    write_input(directory, "looked", "\0", 1, message, true);
     opb_message_begin_response(message, 1);
     opb_pack_array(message, 2);
     opb_pack_cstr(message, "node");
@@ -156,6 +161,10 @@ make_node_words(const char *directory, struct opb_message *message)
     opb_pack_uint(message, 1);
     opb_pack_cstr(message, "could not load the script");
     write_input(directory, "replace", "\1", 1, message, true);
+    opb_message_begin_notify(message, OPB_CONTROL_LOOK, 2);
+    opb_pack_uint(message, 1);
+    opb_pack_uint(message, 7);
+    write_input(directory, "look", "\1", 1, message, true);
     opb_message_begin_request(message, OPB_CONTROL_DETACH, 1);
     opb_message_set_msgid(message, 2);
     opb_pack_uint(message, 1000);
