@@ -7,6 +7,8 @@
 
 #include "plugin/history.h"
 
+#include <string.h>
+
 struct list {
     const struct opb_node *node;
     json_t *array;
@@ -45,18 +47,32 @@ opb_status_deaths(struct opb_node *node, const json_t *restarts)
     return object;
 }
 
+/* Of several scripts a host names the one before what it says: "/a.py: <class ...". */
+static const char *
+split_script(const char *text, size_t *script_bytes)
+{
+    const char *end = text[0] == '/' ? strstr(text, ": <class ") : NULL;
+
+    *script_bytes = end != NULL ? (size_t)(end - text) : 0;
+    return end != NULL ? end + strlen(": ") : text;
+}
+
 static void
 add_exception(void *context, const struct opb_happening *happening)
 {
     const struct list *list = context;
     json_t *one = json_object();
+    size_t bytes;
+    const char *traceback = split_script(happening->text, &bytes);
 
     opb_json_set(one, "At", opb_json_date(happening->at_ms));
-    opb_json_set(one, "Script", opb_json_text(list->node->config->script_path));
+    opb_json_set(one, "Script",
+                 bytes > 0 ? json_stringn(happening->text, bytes)
+                           : opb_json_text(list->node->config->script_path));
     opb_json_set(one, "Callback", json_string(happening->kind));
     opb_json_set(one, "What", opb_json_text(happening->what));
     opb_json_set_count(one, "Pid", (uint64_t)happening->pid);
-    opb_json_set(one, "Traceback", opb_json_text(happening->text));
+    opb_json_set(one, "Traceback", opb_json_text(traceback));
     (void)json_array_append_new(list->array, one); /* one less, then */
 }
 

@@ -347,3 +347,21 @@ for _ in range(4):
     begun = time.monotonic()
     assert server.stop(timeout=40) == 0
     assert time.monotonic() - begun < 20 * PATIENCE
+
+
+def test_the_status_tells_which_of_several_scripts_has_raised(orthanc, tmp_path):
+    paths = [tmp_path / 'first.py', tmp_path / 'second.py']
+    for path in paths:
+        path.write_text('''
+import orthanc
+def broken(output, uri, **request):
+    raise ValueError('on purpose')
+orthanc.RegisterRestCallback('/%s', broken)
+''' % path.stem)
+    server = orthanc(python={'Path': [str(path) for path in paths]})
+    for name in ('second', 'first'):
+        assert server.get('/' + name).status_code == 500
+    found = status(server)
+    assert [each['Script'] for each in found['Exceptions']['List']] == [str(path) for path in paths]
+    assert all(each['Traceback'].startswith("<class 'ValueError'>\non purpose\n") for each in found['Exceptions']['List'])
+    assert found['Scripts'] == [str(path) for path in paths]
