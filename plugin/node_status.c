@@ -69,23 +69,6 @@ describe_workers(const struct opb_node *node, const struct facts *facts)
     return object;
 }
 
-/* Those that have lost their places, and finish what they have begun: a new array. */
-static json_t *
-pick_ending(const json_t *others)
-{
-    json_t *hosts = json_array();
-
-    for (size_t i = 0; i < json_array_size(others); i++) {
-        json_t *host = json_array_get(others, i); /* lent */
-        const char *state = json_string_value(json_object_get(host, "State"));
-
-        if (state != NULL && strcmp(state, "ending") == 0) {
-            (void)json_array_append(hosts, host); /* one less, then */
-        }
-    }
-    return hosts;
-}
-
 static json_t *
 describe_counts(struct opb_node *node)
 {
@@ -174,8 +157,6 @@ opb_node_status_text(struct opb_node *node)
     struct lists lists = {.waiting = json_array(), .restart = json_array()};
     json_t *status = json_object();
     json_t *restarts;
-    json_t *hosts;
-    json_t *others;
     char *text;
 
     if (facts != NULL) {
@@ -189,10 +170,7 @@ opb_node_status_text(struct opb_node *node)
         opb_json_set(status, "AdminPath", opb_json_text(node->config->admin_path));
         opb_json_set_count(status, "Generation", facts->generation);
         opb_json_set(status, "Workers", describe_workers(node, facts));
-        opb_status_hosts(node, &hosts, &others);
-        opb_json_set(status, "Hosts", hosts);
-        opb_json_set(status, "EndingHosts", pick_ending(others));
-        opb_json_set(status, "OtherHosts", others);
+        opb_status_set_hosts(node, status);
         opb_json_set_count(status, "EndingGenerations", facts->ending_count);
         opb_json_set(status, "Reload", describe_reload(facts));
         restarts = opb_status_restarts(node);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define HANGING "hanging"
+#define ENDING  "ending"
 
 static void
 set_memory(json_t *host, pid_t pid)
@@ -93,7 +94,7 @@ add_others(struct opb_pool *pool, struct hosts *hosts)
     }
     for (const struct opb_retired *each = pool->retired; each != NULL; each = each->next) {
         if (!each->is_done) {
-            add(hosts, each->session, "ending");
+            add(hosts, each->session, ENDING);
         }
     }
     pthread_mutex_unlock(&pool->lock);
@@ -120,26 +121,33 @@ opb_hosts_each(struct opb_node *node,
 
 struct lists {
     json_t *serving;
-    json_t *others;
+    json_t *starting;
+    json_t *ending;
 };
 
 static void
 list_host(void *context, struct opb_session *session, const char *state)
 {
     const struct lists *lists = context;
-    json_t *list = strcmp(state, OPB_HOST_SERVING) == 0 || strcmp(state, HANGING) == 0
-                       ? lists->serving
-                       : lists->others;
+    json_t *list = lists->starting;
 
+    if (strcmp(state, OPB_HOST_SERVING) == 0 || strcmp(state, HANGING) == 0) {
+        list = lists->serving;
+    }
+    else if (strcmp(state, ENDING) == 0) {
+        list = lists->ending;
+    }
     (void)json_array_append_new(list, describe(session, state)); /* one less, then */
 }
 
 void
-opb_status_hosts(struct opb_node *node, json_t **serving, json_t **others)
+opb_status_set_hosts(struct opb_node *node, json_t *status)
 {
-    struct lists lists = {.serving = json_array(), .others = json_array()};
+    struct lists lists = {
+        .serving = json_array(), .starting = json_array(), .ending = json_array()};
 
     opb_hosts_each(node, list_host, &lists);
-    *serving = lists.serving;
-    *others = lists.others;
+    opb_json_set(status, "Hosts", lists.serving);
+    opb_json_set(status, "StartingHosts", lists.starting);
+    opb_json_set(status, "EndingHosts", lists.ending);
 }

@@ -28,8 +28,8 @@ json_t *opb_json_date(int64_t at_ms);
 json_t *opb_status_callbacks(struct opb_node *node); /* object, by name of their kind */
 json_t *opb_status_routes(struct opb_node *node);    /* array */
 /* status_hosts.c */
-/* Arrays: of those that serve, and of those that begin or end. */
-void opb_status_hosts(struct opb_node *node, json_t **serving, json_t **others);
+/* Arrays of objects: "Hosts", which serve, "StartingHosts", "EndingHosts". */
+void opb_status_set_hosts(struct opb_node *node, json_t *status);
 struct opb_session;
 #define OPB_HOST_SERVING "serving"
 /* Calls visit for each host that lives, with a reference that is held meanwhile, and with

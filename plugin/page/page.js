@@ -129,7 +129,7 @@ function showTables(status) {
         ['Uptime', row => age(row.Uptime), 'right'], ['Calls', row => row.Calls, 'right'],
         ['run now', row => row.Running, 'right'], ['Memory (PSS)', row => memory(row.Memory.Pss), 'right'],
         ['RSS', row => memory(row.Memory.Rss), 'right']],
-              status.Hosts.concat(status.OtherHosts), 'None.');
+              status.Hosts.concat(status.StartingHosts, status.EndingHosts), 'None.');
     fillTable(place('callbacks'), [['Kind', row => row.Kind]].concat(CALL_COLUMNS),
               Object.entries(status.Callbacks).map(([kind, row]) => ({Kind: kind, ...row})), 'None was called yet.');
     fillTable(place('routes'), [['Route', row => row.Pattern]].concat(CALL_COLUMNS), status.Routes,

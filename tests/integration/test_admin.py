@@ -56,7 +56,7 @@ def test_the_status_describes_node_and_hosts(orthanc):
     server = orthanc(script=SCRIPT, python={'Workers': 2, 'NodeName': 'first'})
     found = status(server)
     assert found['Node'] == 'first'
-    assert [host['Worker'] for host in found['Hosts']] == [0, 1] and found['OtherHosts'] == []
+    assert [host['Worker'] for host in found['Hosts']] == [0, 1] and found['StartingHosts'] == found['EndingHosts'] == []
     for host in found['Hosts']:
         assert is_alive(host['Pid'])
         assert host['State'] == 'serving' and host['Running'] == 0 and host['Uptime'] > 0
@@ -188,14 +188,15 @@ def test_the_status_shows_hosts_that_begin_and_end(orthanc):
     write(server, 'import time\ntime.sleep(2)\n' + SCRIPT)
     reloading = threading.Thread(target=lambda: server.post('/python-bridge/reload'))
     reloading.start()
-    (following,) = wait_until(lambda: status(server)['OtherHosts'], 20, 'the next host')
+    (following,) = wait_until(lambda: status(server)['StartingHosts'], 20, 'the next host')
     assert following['State'] == 'next' and following['Pid'] != first
     reloading.join()
     found = status(server)
     assert found['Hosts'][0]['Pid'] == following['Pid']
-    assert [(host['Pid'], host['State']) for host in found['OtherHosts']] == [(first, 'ending')]
+    assert [(host['Pid'], host['State']) for host in found['EndingHosts']] == [(first, 'ending')]
+    assert found['EndingHosts'][0]['Running'] == 1 and found['StartingHosts'] == []
     running.join()
-    wait_until(lambda: status(server)['OtherHosts'] == [], 20, 'the end of the first host')
+    wait_until(lambda: status(server)['EndingHosts'] == [], 20, 'the end of the first host')
 
 
 def test_the_filter_of_the_script_guards_all_of_it(orthanc):
