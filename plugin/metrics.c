@@ -26,14 +26,14 @@
 #include <string.h>
 
 #define PREFIX         "python_bridge_"
-#define NAME_BYTES     128u
+#define NAME_BYTES     128u /* of a name; the prefix comes on top */
 #define KIND_BYTES     64u
 #define INTEGERS_SINCE 1012001u /* 1.12.1 */
 
 static void
 set_real(const struct opb_node *node, const char *name, double value)
 {
-    char full[NAME_BYTES];
+    char full[sizeof(PREFIX) + NAME_BYTES];
 
     (void)snprintf(full, sizeof(full), PREFIX "%s", name); /* fits */
     OrthancPluginSetMetricsValue(node->context, full, (float)value,
@@ -45,7 +45,7 @@ static void
 set_count(const struct opb_node *node, const char *name, uint64_t value)
 {
 #if ORTHANC_PLUGINS_VERSION_IS_ABOVE(1, 12, 1)
-    char full[NAME_BYTES];
+    char full[sizeof(PREFIX) + NAME_BYTES];
 
     if (opb_orthanc_version(node->context->orthancVersion) >= INTEGERS_SINCE) {
         (void)snprintf(full, sizeof(full), PREFIX "%s", name); /* fits */
