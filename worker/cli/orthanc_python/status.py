@@ -54,7 +54,11 @@ def describe(status):
         status['Generation'], ', the next one is starting' if status['Reload']['Running'] else '',
         ', %d before it are ending' % status['EndingGenerations'] if status['EndingGenerations'] else '')
     for host in status['Hosts']:
-        yield 'host          pid %d, up %s, %d calls' % (host['Pid'], seconds(host['Uptime']), host['Calls'])
+        yield 'host          pid %d, up %s, %d calls, %d of them running' % (
+            host['Pid'], seconds(host['Uptime']), host['Calls'], host['Running'])
+    for host in status['EndingHosts']:
+        yield 'ending host   pid %d, up %s, %d calls, %d of them running' % (
+            host['Pid'], seconds(host['Uptime']), host['Calls'], host['Running'])
     if not status['Hosts']:
         yield 'host          none serves'
     text = counts([('Died', 'with a host that died'), ('Late', 'not in time'), ('NoHost', 'without a host'),
