@@ -10,6 +10,7 @@ the signal that ends it.
 import os
 import re
 import signal
+import sys
 
 import pytest
 
@@ -21,10 +22,11 @@ pytestmark = [pytest.mark.ours, pytest.mark.survival,
               pytest.mark.skipif(sanitizer.NAME is not None, reason='an instrumented program has a memory of its own')]
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+INTERNED = "--suppressions='%s/valgrind-interned.supp'" % HERE if sys.version_info >= (3, 13) else ''
 WORKER = r'''#!/bin/sh
 exec valgrind --trace-children=yes --trace-children-skip='*/bin/python*' %(options)s \
     --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --num-callers=30 \
-    --suppressions='%(here)s/valgrind.supp' --log-file='%(directory)s/valgrind.%%p' '%(worker)s' "$@" %(arguments)s
+    --suppressions='%(here)s/valgrind.supp' %(interned)s --log-file='%(directory)s/valgrind.%%p' '%(worker)s' "$@" %(arguments)s
 '''
 SCRIPT = r'''
 import os, subprocess, sys, threading
@@ -139,7 +141,7 @@ def run_under_valgrind(orthanc, directory, options='', arguments='', python=None
     """A server that has been through calls and a reload, and its supervisor's process id."""
     worker = directory / 'worker'
     worker.write_text(WORKER % {'here': HERE, 'directory': directory, 'worker': ours_worker(),
-                                'options': options, 'arguments': arguments})
+                                'options': options, 'arguments': arguments, 'interned': INTERNED})
     worker.chmod(0o755)
     server = orthanc(script=SCRIPT, dicom=True, config={'DicomAlwaysAllowFind': True},
                      env={'PYTHONMALLOC': 'malloc'}, python=dict(python or {}, Worker=str(worker)))
