@@ -13,6 +13,7 @@ import pytest
 import requests
 
 import dicom
+import sanitizer
 from server import BUILD, ORTHANC_VERSION, PID_ROUTE, REPOSITORY, wait_until
 
 pytestmark = pytest.mark.ours
@@ -24,6 +25,7 @@ with open(os.path.join(REPOSITORY, 'tests', 'unit', 'hostile_arguments.py'), enc
 # Contract 1.6: no script can have an object of these.
 NEVER = {'Job', 'StorageArea', 'DicomWebNode', 'ServerChunkedRequestReader', 'WebDavCollection'}
 
+PREAMBLE = 'VERSION, IS_SANITIZED = %r, %r\n' % (ORTHANC_VERSION, sanitizer.NAME is not None)
 SCRIPT = r'''
 import json
 import os
@@ -47,6 +49,10 @@ def leaves_out(function, args):
         return name != 'RegisterRestCallback'
     if name.startswith('Http'):
         return not args[0].startswith('http://127.0.0.1:1/') and args[0] != ''
+    if name == 'BufferCompression' and IS_SANITIZED and isinstance(args[0], (bytes, str)):
+        # Newer servers allocate what the first bytes claim, and catch that there is no memory.
+        head = args[0] if isinstance(args[0], bytes) else args[0].encode('utf-8', 'replace')
+        return int.from_bytes(head[:8], 'little') > 2**30
     if name in ('CreateMemoryBuffer', 'CreateImageFromBuffer'):
         return any((_index(value) or 0) % 2**32 > 2**20 for value in args)
     return False
@@ -148,7 +154,7 @@ def make(orthanc, script, **config):
 
 @pytest.mark.smoke
 def test_no_arguments_break_the_server_or_the_host(orthanc):
-    server = make(orthanc, 'VERSION = %r\n' % (ORTHANC_VERSION,) + SCRIPT)
+    server = make(orthanc, PREAMBLE + SCRIPT)
     pids = server.pid, server.supervisor(), server.host_pid()
     try:
         server.get('/output', timeout=60)
@@ -174,7 +180,7 @@ def test_no_arguments_break_the_server_or_the_host(orthanc):
 
 def test_as_many_objects_are_released_as_those_calls_make(orthanc):
     """The node's handles are back where they were: it logs what comes and goes."""
-    server = make(orthanc, 'VERSION = %r\n' % (ORTHANC_VERSION,) + SCRIPT + r'''
+    server = make(orthanc, PREAMBLE + SCRIPT + r'''
 import gc
 def on_all(output, uri, **request):
     surface = make_surface()
