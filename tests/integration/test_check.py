@@ -259,3 +259,37 @@ def test_it_knows_every_registration_of_the_module():
     pairs = re.findall(r'(?:ONE|SEVERAL|STORAGE)\(\s*"(\w+)",\s*"(\w+)"', source)
     assert len(pairs) == 16
     assert {call: function for function, call in pairs} | {'Rest': 'RegisterRestCallback'} == REGISTRATIONS
+
+
+def test_several_scripts_are_loaded_together(tmp_path, temporary):
+    """A directory as Orthanc takes it: sorted, without what begins with _ or a dot."""
+    folder = tmp_path / 'scripts'
+    folder.mkdir()
+    for name, route in (('b.py', '/b'), ('a.py', '/a'), ('_c.py', '/c'), ('.d.py', '/d')):
+        (folder / name).write_text("import orthanc\northanc.RegisterRestCallback('%s', print)\n" % route)
+    other = tmp_path / 'other.py'
+    other.write_text('import orthanc\northanc.RegisterFindCallback(print)\n')
+
+    def run(*paths):
+        done = subprocess.run(['/usr/bin/python3', COMMAND, 'check', '--json', *map(str, paths)],
+                              env=dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD, TMPDIR=temporary),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90 * PATIENCE,
+                              check=False)
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+    code, report, _ = run(folder, other)
+    assert code == 0
+    assert report['Scripts'] == [str(folder / 'a.py'), str(folder / 'b.py'), str(other)]
+    assert [(item['Function'], item['Pattern']) for item in report['Registrations']] == [
+        ('RegisterRestCallback', '/a'), ('RegisterRestCallback', '/b'), ('RegisterFindCallback', None)]
+
+    (folder / 'b.py').write_text('import orthanc\northanc.RegisterFindCallback(print)\n')
+    code, report, _ = run(folder, other)
+    assert code == 1
+    assert str(folder / 'b.py') in report['Failure'] and str(other) in report['Failure']
+
+    assert run(folder, tmp_path / 'scripts' / 'a.py')[0] == 2, 'twice the same'
+    for path in folder.iterdir():
+        path.unlink()
+    code, _, text = run(folder)
+    assert code == 2 and '%s has no Python scripts in it' % folder in text

@@ -62,7 +62,8 @@ def add_check(commands, parents):
         'calls get made-up answers, or the error that they get while Orthanc starts. Says what it registers and calls, '
         'how long the import takes, and which names of its source the chosen server lacks. What the script itself does '
         'to files or to the network it does.')
-    one.add_argument('script', metavar='SCRIPT')
+    one.add_argument('scripts', metavar='SCRIPT', nargs='+',
+                     help='a script, or a directory of them; several are loaded together, as one server has them')
     one.add_argument('--orthanc', metavar='VERSION', help='of the server, as 1.12.6 (that of the SDK of the bridge)')
     one.add_argument('--config', metavar='FILE', help='configuration of Orthanc that the script sees, or its folder')
     one.add_argument('--venv', metavar='DIR', help='virtual environment of the script (Python.VirtualEnv of --config)')

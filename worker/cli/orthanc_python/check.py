@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""check: loads a script without an Orthanc, and says what it registers and needs.
+"""check: loads scripts without an Orthanc, and says what they register and need.
 
-Here:      the configuration for the script, and the report.
+Here:      which scripts, their configuration, and the report.
 Elsewhere: the load (recorder.py), the look at its source (source.py).
 """
 
@@ -81,7 +81,8 @@ def find_concerns(names, version, paths, record):
 
 def describe(report):
     """The report in lines for people."""
-    yield 'script        %s' % report['Script']
+    for script in report['Scripts']:
+        yield 'script        %s' % script
     yield 'server        Orthanc %s, without one: answers are made up' % report['Orthanc']
     yield 'import        %s, %.2f s' % ('failed' if report['Failure'] else 'done', report['ImportSeconds'])
     for item in report['Registrations']:
@@ -101,24 +102,42 @@ def describe(report):
         yield 'failure       ' + report['Failure'].rstrip().replace('\n', '\n              ')
 
 
+def find_scripts(names):
+    """The paths, with those of a directory in the order in which Orthanc loads them."""
+    found = []
+    for path in (pathlib.Path(name).absolute() for name in names):
+        inside = [path]
+        if path.is_dir():
+            inside = sorted((each for each in path.glob('*.py') if each.name[0] not in '._' and each.is_file()),
+                            key=lambda each: os.fsencode(each.name))
+            if not inside:
+                raise Problem(USAGE, '%s has no Python scripts in it' % path)
+        found += inside
+    for path in found:
+        if not path.is_file() or path.suffix.lower() != '.py':
+            raise Problem(USAGE, '%s is no Python script' % path)
+        if sum(path.stem == other.stem for other in found) > 1:
+            raise Problem(USAGE, 'Two scripts are modules of one name: ' + ', '.join(
+                str(other) for other in found if other.stem == path.stem))
+    return [str(path) for path in found]
+
+
 def check(arguments):
-    script = pathlib.Path(arguments.script).absolute()
-    if not script.is_file() or script.suffix.lower() != '.py':
-        raise Problem(USAGE, '%s is no Python script' % script)
+    scripts = find_scripts(arguments.scripts)
     sdk = parts.sdk()
     version = wanted_version(arguments, sdk)
     configuration = read_configuration(pathlib.Path(arguments.config)) if arguments.config else {}
-    configuration.setdefault('PythonScript', str(script))
+    configuration.setdefault('PythonScript', scripts[0] if len(scripts) == 1 else scripts)
     functions = [each for each in sdk['functions']
                  if each['node_name'] and not each['alias_of'] and number(each['since']) <= version]
     section = configuration.get('Python')
     environment = arguments.venv or (section.get('VirtualEnv') if isinstance(section, dict) else None)
-    node = Node(parts.host_program(), functions, Orthanc(version, json.dumps(configuration), os.fspath(script)),
+    node = Node(parts.host_program(), functions, Orthanc(version, json.dumps(configuration), scripts),
                 os.path.abspath(environment) if environment else None)
     record = node.run(arguments.timeout)
-    paths = record.files or [str(script)]
+    paths = record.files or scripts
     report = {
-        'Script': str(script), 'Orthanc': '.'.join(map(str, version)), 'Sdk': sdk['sdk'],
+        'Script': scripts[0], 'Scripts': scripts, 'Orthanc': '.'.join(map(str, version)), 'Sdk': sdk['sdk'],
         'ImportSeconds': round(record.seconds, 3), 'Failure': record.failure, 'Files': paths,
         'Registrations': [{'Function': function, 'Pattern': pattern} for function, pattern in record.registrations],
         'Calls': record.calls, 'Log': [{'Level': level, 'Text': text} for level, text in record.log],

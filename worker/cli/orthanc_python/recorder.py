@@ -53,8 +53,8 @@ FILE = (2006, 'The specified path does not point to a regular file')
 class Orthanc:
     """The answers. A method has the name of its function; others are made from the signature."""
 
-    def __init__(self, version, configuration, script):
-        self.version, self.configuration, self.script = version, configuration, script
+    def __init__(self, version, configuration, scripts):
+        self.version, self.configuration, self.scripts = version, configuration, scripts
         self.last_handle = 0
 
     def make(self, function):
@@ -133,7 +133,7 @@ def make_directory():
 
 
 class Node:
-    """One load of one script."""
+    """One load of one script, or of several together."""
 
     def __init__(self, host_program, functions, orthanc, environment=None):
         self.program, self.orthanc, self.environment = str(host_program), orthanc, environment
@@ -153,7 +153,7 @@ class Node:
         return {
             'version': '.'.join(map(str, self.orthanc.version)) if self.orthanc.version[0] < 99 else 'mainline',
             'functions': functions + [['_Register', 'x'], ['_Release', 'x']],
-            'calls': ['Load', 'Finalize', *REGISTRATIONS], 'scripts': [self.orthanc.script], 'verbose': False,
+            'calls': ['Load', 'Finalize', *REGISTRATIONS], 'scripts': self.orthanc.scripts, 'verbose': False,
             'memory_usage': False, 'node_socket': self.socket_path, 'node': NODE, 'host': HOST, 'secret': self.secret,
             'orthanc': self.orthanc.GetOrthancPath(), 'worker_index': 0, 'workers_count': 1,
             'slow_call_ms': 0}
@@ -271,7 +271,7 @@ class Node:
                     if fault[0] == FAULT_RAISED:
                         self.forget_last_error()    # which is the same text, for Orthanc's log
                 else:
-                    self.record.files = files or [self.orthanc.script]
+                    self.record.files = files or self.orthanc.scripts
                 self.finish(lane)
         except (wire.Closed, TimeoutError) as error:
             self.record.failure = self.record.failure or 'The host has ended: %s' % self.describe_end(error)
