@@ -35,8 +35,9 @@ FILES = [
         pathlib.Path(REPOSITORY, 'worker', 'cli', 'orthanc_python').glob('*.py'))],
     r'libexec/orthanc-python-bridge/sdk\.json',
     'share/bash-completion/completions/orthanc-python', 'share/bash-completion/completions/orthanc-python-worker',
-    *[r'share/doc/orthanc-python-bridge/%s\.md' % name for name in sorted(
-        ['api-reference'] + [path.stem for path in pathlib.Path(REPOSITORY, 'docs').glob('*.md')])],
+    *['share/doc/orthanc-python-bridge/' + re.escape(name) for name in sorted(
+        ['api-reference.md'] + [path.name for kind in ('*.md', '*.png')
+                                for path in pathlib.Path(REPOSITORY, 'docs').glob(kind)])],
     r'share/man/man1/orthanc-python\.1(\.gz)?', r'share/man/man8/orthanc-python-worker\.8(\.gz)?', PLUGIN]
 
 SCRIPT = r'''

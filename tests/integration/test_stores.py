@@ -20,7 +20,8 @@ def servers(module_orthanc):
                                SeriesInstanceUID='1.2.3.4.6.3')
     for name in PLUGINS:
         server = made[name] = module_orthanc(name, script=rows.SCRIPT, config={
-            'StableAge': 600, 'UserMetadata': {'opb': 4500}, 'UserContentType': {'opb-file': 4600}})
+            'StableAge': 600, 'UserMetadata': {'opb': 4500}, 'UserContentType': {'opb-file': 4600}},
+            python={'AdminPath': ''} if name == 'ours' else None)     # its page is one of ours
         instance = server.upload(content)
         study = server.get('/instances/%s/study' % instance).json()
         name_values(server, INSTANCE=instance, STUDY=study['ID'], PATIENT=study['ParentPatient'],
