@@ -113,7 +113,8 @@ def test_a_pool_that_ends_lets_every_host_finish_and_loses_no_call(orthanc, hold
             pool.start()
             load.wait_for_more(timeout=60)
         assert load.results(server) == {200}
-        assert len(status(server)['Hosts']) == 3 and status(server)['EndingHosts'] == []
+        wait_until(lambda: len(status(server)['Hosts']) == 3, 30, 'all hosts of the next pool')
+        assert status(server)['EndingHosts'] == []
         assert server.stop() == 0
     finally:
         pool.close()

@@ -438,7 +438,7 @@ def test_each_failure_is_counted_in_the_status(orthanc, tmp_path):
     server = make(orthanc, dicom=True, python={'FailOpen': ['CStoreFilter'], 'MaxRestarts': 0})
 
     deaths = []
-    expected = dict(Died=0, Late=0, NoHost=0, Repeated=0, GivenUp=0, Refused=0, LetIn=0)
+    expected = dict(Died=0, Late=0, NoHost=0, Repeated=0, GivenUp=0, Refused=0, LetIn=0, Waiting=0)
 
     def status():
         return server.get('/python-bridge/status').json()

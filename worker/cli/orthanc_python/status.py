@@ -53,6 +53,9 @@ def describe(status):
     yield 'generation    %d%s%s' % (
         status['Generation'], ', the next one is starting' if status['Reload']['Running'] else '',
         ', %d before it are ending' % status['EndingGenerations'] if status['EndingGenerations'] else '')
+    if status['Workers']['Given'] < status['Workers']['Wanted']:
+        yield 'workers       %d of the %d that Python.Workers asks for' % (
+            status['Workers']['Given'], status['Workers']['Wanted'])
     for host in status['Hosts']:
         yield 'host          pid %d, up %s, %d calls, %d of them running' % (
             host['Pid'], seconds(host['Uptime']), host['Calls'], host['Running'])
