@@ -219,14 +219,31 @@ check_module_name(const struct finding *finding, const char *path)
     return OPB_REFUSED;
 }
 
+/* Takes nothing. file: what stat() has said of the script. */
+static enum opb_status
+add_file(const struct finding *finding, const char *script, const struct stat *file)
+{
+    enum opb_status status = check_module_name(finding, script);
+    char *path;
+
+    if (status != OPB_OK) {
+        return status;
+    }
+    path = absolute_path(script);
+    if (path == NULL) {
+        return refuse_no_directory(finding, script);
+    }
+    status = add(finding, &path, file);
+    free(path);
+    return status;
+}
+
 /* As the official plugin looks at it. */
 static enum opb_status
 find_one(const struct finding *finding)
 {
     const char *script = finding->config->script;
     struct stat file;
-    enum opb_status status;
-    char *path;
 
     if (extension_of(script) == NULL) {
         (void)snprintf(finding->message, finding->capacity,
@@ -238,17 +255,7 @@ find_one(const struct finding *finding)
                        "Inexistent directory for the Python script: %s", script);
         return OPB_REFUSED;
     }
-    status = check_module_name(finding, script);
-    if (status != OPB_OK) {
-        return status;
-    }
-    path = absolute_path(script);
-    if (path == NULL) {
-        return refuse_no_directory(finding, script);
-    }
-    status = add(finding, &path, &file);
-    free(path);
-    return status;
+    return add_file(finding, script, &file);
 }
 
 /* One of several. Takes nothing. */
@@ -256,9 +263,7 @@ static enum opb_status
 find_each(const struct finding *finding, const char *script)
 {
     struct stat file;
-    enum opb_status status;
     char rest[200];
-    char *path;
 
     if (extension_of(script) == NULL) {
         return refuse(finding, script,
@@ -271,17 +276,7 @@ find_each(const struct finding *finding, const char *script)
     if (!S_ISREG(file.st_mode)) {
         return refuse(finding, script, ", which is no file, and must be one");
     }
-    status = check_module_name(finding, script);
-    if (status != OPB_OK) {
-        return status;
-    }
-    path = absolute_path(script);
-    if (path == NULL) {
-        return refuse_no_directory(finding, script);
-    }
-    status = add(finding, &path, &file);
-    free(path);
-    return status;
+    return add_file(finding, script, &file);
 }
 
 static int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill -9 of any subset of Orthanc, supervisor, host, and a forked child that still holds lane
+"""kill -9 of any subset of Orthanc, supervisor, zygote, host, and a forked child that still holds lane
 descriptors, at the same instant: nothing is left behind, and Python is served again."""
 
 import contextlib
@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from server import PID_ROUTE, is_alive, marked_processes, wait_until
+from server import PID_ROUTE, is_alive, marked_processes, wait_until, zygotes_of
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
@@ -39,8 +39,8 @@ orthanc.RegisterRestCallback('/fork', fork)
 orthanc.RegisterRestCallback('/wait', wait)
 ''' + PID_ROUTE
 SYS_FORK = {'x86_64': 57}.get(os.uname().machine)
-NAMES = ('orthanc', 'supervisor', 'host', 'child')
-SUBSETS = [subset for size in range(1, 5) for subset in itertools.combinations(NAMES, size)]
+NAMES = ('orthanc', 'supervisor', 'zygote', 'host', 'child')
+SUBSETS = [subset for size in range(1, len(NAMES) + 1) for subset in itertools.combinations(NAMES, size)]
 
 
 @pytest.mark.skipif(SYS_FORK is None, reason='the script calls fork by the number that it has on x86_64')
@@ -48,7 +48,9 @@ SUBSETS = [subset for size in range(1, 5) for subset in itertools.combinations(N
 def test_any_subset_killed(orthanc, victims):
     server = orthanc(script=SCRIPT.replace('SYS_FORK', str(SYS_FORK)), python={'QueueTimeout': 20, 'DrainTimeout': 1})
     child, raw = (int(word) for word in server.get('/fork').text.split())
-    pids = {'orthanc': server.pid, 'supervisor': server.supervisor(), 'host': server.host_pid(), 'child': child}
+    zygote, = wait_until(lambda: zygotes_of(server.supervisor()), 20, 'a zygote')
+    pids = {'orthanc': server.pid, 'supervisor': server.supervisor(), 'zygote': zygote, 'host': server.host_pid(),
+            'child': child}
     answers = []
     thread = threading.Thread(target=lambda: answers.append(ask(server)))
     thread.start()
@@ -68,7 +70,7 @@ def test_any_subset_killed(orthanc, victims):
             assert server.stop() == 0
         server.assert_no_leftovers(10)
         return
-    if victims == ('child',):       # the script's affair: it goes on, and may wait for its child
+    if not {'supervisor', 'host'} & set(victims):   # the host goes on, and may wait for its child
         assert is_alive(pids['host']) and server.host_pid() == pids['host'] and answers == []
         assert server.stop() == 0       # after DrainTimeout, since a callback still runs
         thread.join(30)
@@ -77,8 +79,10 @@ def test_any_subset_killed(orthanc, victims):
     thread.join(30)
     assert answers == [502]
     assert server.host_pid() not in pids.values()
+    spared = {server.pid, server.supervisor(), *zygotes_of(server.supervisor())}
+    assert pids['zygote'] not in spared or not {'supervisor', 'zygote'} & set(victims)
     for pid in [*pids.values(), raw]:
-        if pid not in (server.pid, server.supervisor()):
+        if pid not in spared:
             wait_until(lambda pid=pid: not is_alive(pid), 10, 'the end of process %d' % pid)
     wait_until(lambda: not server.zombies(), 5, 'zombies to be reaped')
     assert server.stop() == 0
