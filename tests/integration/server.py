@@ -74,6 +74,21 @@ def wait_until(condition, timeout, what, interval=0.02):
         time.sleep(interval)
 
 
+def write(server, text):
+    """Another text for the server's script, as editors do it: nobody sees half a file."""
+    path = server.script_path + '.new'
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(text)
+    os.replace(path, server.script_path)
+
+
+def status(server):
+    """What GET /python-bridge/status answers."""
+    answer = server.get('/python-bridge/status')
+    assert answer.status_code == 200 and answer.headers['Content-Type'] == 'application/json'
+    return answer.json()
+
+
 def free_port():
     """A port that was free a moment ago. Who uses it must retry when it is taken."""
     with socket.socket() as s:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from server import PATIENCE, PID_ROUTE, REPOSITORY, is_alive, wait_until
+from server import PATIENCE, PID_ROUTE, REPOSITORY, is_alive, status, wait_until, write
 
 pytestmark = pytest.mark.ours
 
@@ -32,18 +32,6 @@ orthanc.RegisterRestCallback('/slow/(.*)', slow)
 orthanc.RegisterRestCallback('/broken', broken)
 orthanc.RegisterRestCallback('/die', die)
 ''' + PID_ROUTE
-
-
-def write(server, text):
-    with open(server.script_path + '.new', 'w', encoding='utf-8') as f:
-        f.write(text)
-    os.replace(server.script_path + '.new', server.script_path)
-
-
-def status(server):
-    answer = server.get('/python-bridge/status')
-    assert answer.status_code == 200 and answer.headers['Content-Type'] == 'application/json'
-    return answer.json()
 
 
 def is_recent(text):

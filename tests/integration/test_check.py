@@ -86,8 +86,8 @@ def test_the_words_for_people_have_all_of_it(tmp_path):
 def test_every_example_passes(check, example):
     for script in sorted(set(example.parent.glob('*.py')) - set(example.parent.glob('test_*.py'))):
         code, report, errors = check(None, '--config', str(example), name=str(script))
-        if 'ModuleNotFoundError' in (report['Failure'] or ''):
-            pytest.skip(report['Failure'].splitlines()[1])
+        if "No module named 'pynetdicom'" in (report['Failure'] or ''):
+            pytest.skip('pynetdicom is not installed: no Debian release has a package of it (contract 9)')
         if 'missing' in [kind for kind, _, _ in concerns(report)]:
             assert code in (1, 6)       # it is for a newer SDK than that of this build
             continue

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import dicom
-from server import PATIENCE, PID_ROUTE, REPOSITORY, free_port, is_alive, wait_until
+from server import PATIENCE, PID_ROUTE, REPOSITORY, free_port, is_alive, status, wait_until, write
 
 pytestmark = pytest.mark.ours
 
@@ -42,18 +42,6 @@ def run(server, *words, url=None, env=None):
                             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, timeout=90 * PATIENCE, check=False)
     return result.returncode, result.stdout, result.stderr
-
-
-def write(server, text):
-    with open(server.script_path + '.new', 'w', encoding='utf-8') as f:
-        f.write(text)
-    os.replace(server.script_path + '.new', server.script_path)
-
-
-def status(server):
-    answer = server.get('/python-bridge/status')
-    assert answer.status_code == 200 and answer.headers['Content-Type'] == 'application/json'
-    return answer.json()
 
 
 @pytest.mark.smoke

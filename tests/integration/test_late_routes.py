@@ -10,7 +10,7 @@ import time
 import pytest
 
 import dicom
-from server import BUILD, ours_plugin, wait_until
+from server import BUILD, ours_plugin, status, wait_until
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
@@ -106,10 +106,6 @@ def reload_with(server, number):
     os.replace(server.script_path + '.new', server.script_path)
     answer = server.post('/python-bridge/reload', timeout=60)
     assert answer.status_code == 200, answer.text
-
-
-def status(server):
-    return server.get('/python-bridge/status').json()
 
 
 def test_beside_another_plugin_a_new_route_needs_a_restart(orthanc):

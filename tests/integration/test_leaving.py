@@ -9,8 +9,8 @@ import pytest
 
 from daemon import Daemon
 from load import Load
-from server import is_alive, wait_until
-from test_cli import run, status
+from server import is_alive, status, wait_until
+from test_cli import run
 from test_reload import reload
 from test_workers import SCRIPT, Holds
 

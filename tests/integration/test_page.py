@@ -15,8 +15,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from browser import browser, console
-from server import PATIENCE, REPOSITORY, wait_until
-from test_admin import SCRIPT, status, write
+from server import PATIENCE, REPOSITORY, status, wait_until, write
+from test_admin import SCRIPT
 
 pytestmark = pytest.mark.ours
 

@@ -9,9 +9,9 @@ import pytest
 
 from daemon import Daemon
 from load import Load
-from server import wait_until
+from server import wait_until, write
 from test_cli import run
-from test_reload import reload, write
+from test_reload import reload
 from test_workers import SCRIPT, Holds, pids
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import dicom
-from server import PATIENCE, PID_ROUTE, hosts_of, is_alive, wait_until
+from server import PATIENCE, PID_ROUTE, hosts_of, is_alive, wait_until, write
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
@@ -57,14 +57,6 @@ RELOAD = '/python-bridge/reload'
 
 def text_of(version, more=''):
     return SCRIPT.replace('VERSION', version) + more
-
-
-def write(server, text):
-    """As editors do it: nobody sees half a file."""
-    path = server.script_path + '.new'
-    with open(path, 'w', encoding='utf-8') as f:
-        f.write(text)
-    os.replace(path, server.script_path)
 
 
 def reload(server, expected=200):

@@ -12,10 +12,10 @@ import threading
 import pytest
 
 import dicom
-from server import REPOSITORY, is_alive, wait_until
+from server import REPOSITORY, is_alive, wait_until, write
 from test_commitment import Pair
 from test_move import SUCCESS, move
-from test_reload import RELOAD, reload, write
+from test_reload import RELOAD, reload
 
 pytestmark = [pytest.mark.ours]
 
