@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is measured. Each row is a function of a running server that gives named figures.
+"""What is measured by HTTP. Each row is a function of a running server that gives named figures.
 
-A figure is (name, unit, value, better) with better "less" or "more".
+A figure is (name, unit, value, better) with better "less" or "more". Rows with DICOM are in
+measure_dicom.py, those of hosts that die or are replaced in hosts.py.
 """
 
 import concurrent.futures
-import json
 import statistics
 import subprocess
 import time
-
-from server import ENVIRONMENT
 
 
 def _percentile(values, fraction):
@@ -46,19 +44,30 @@ def _to_microseconds(text):
     raise ValueError(text)
 
 
-def trivial_many_clients(server, seconds):
-    """16 connections by wrk: a client in Python would measure itself."""
+def _wrk(server, path, seconds, clients):
+    """Rate and latencies by wrk, which is no bottleneck itself as a client in Python would be."""
     output = subprocess.run(
-        ["wrk", "-t", "2", "-c", "16", "-d", f"{max(1, round(seconds))}s", "--latency",
-         f"http://127.0.0.1:{server.port}/bench/trivial"],
+        ["wrk", "-t", str(min(2, clients)), "-c", str(clients), "-d", f"{max(1, round(seconds))}s", "--latency",
+         f"http://127.0.0.1:{server.port}{path}"],
         check=True, capture_output=True, text=True, timeout=seconds + 60,
     ).stdout  # fmt: skip
     words = {line.split()[0]: line.split()[1] for line in output.splitlines() if len(line.split()) >= 2}
-    if "Non-2xx" in output:
+    if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(f"{server.label}: failed requests:\n{output}")
-    yield "REST trivial, 16 clients, rate", "1/s", float(words["Requests/sec:"]), "more"
-    yield "REST trivial, 16 clients, p50", "us", _to_microseconds(words["50%"]), "less"
-    yield "REST trivial, 16 clients, p99", "us", _to_microseconds(words["99%"]), "less"
+    return {"rate": float(words["Requests/sec:"]),
+            **{name: _to_microseconds(words[name]) for name in ("50%", "99%")}}  # fmt: skip
+
+
+def trivial_many_clients(server, seconds):
+    figures = _wrk(server, "/bench/trivial", seconds, 16)
+    yield "REST trivial, 16 clients, rate", "1/s", figures["rate"], "more"
+    yield "REST trivial, 16 clients, p50", "us", figures["50%"], "less"
+    yield "REST trivial, 16 clients, p99", "us", figures["99%"], "less"
+
+
+def trivial_rate(server, seconds):
+    """The rate of 16 clients alone."""
+    return _wrk(server, "/bench/trivial", seconds, 16)["rate"]
 
 
 def sdk_calls(server, seconds):
@@ -70,36 +79,34 @@ def sdk_calls(server, seconds):
         yield name, "us", float(server.get(path)) * 1e6, "less"
 
 
-def large_body(server, seconds):
-    body = bytes(50 * 1000 * 1000)
-    connection = server.connection()
-    durations = []
+def _median_ms(server, times, method, path, body, expected):
+    connection, durations = server.connection(), []
     try:
-        for _ in range(3):
+        for _ in range(times):
             begin = time.perf_counter()
-            if len(server.request(connection, "POST", "/bench/echo", body)) != len(body):
-                raise RuntimeError(f"{server.label}: the echo has another length")
+            if len(server.request(connection, method, path, body)) != expected:
+                raise RuntimeError(f"{server.label}: {path} answered another length")
             durations.append(time.perf_counter() - begin)
     finally:
         connection.close()
-    yield "50 MB in and out", "ms", statistics.median(durations) * 1e3, "less"
+    return statistics.median(durations) * 1e3
 
 
-def store_instances(server, seconds, files):
-    before = int(server.get("/bench/stored"))
-    begin = time.perf_counter()
-    subprocess.run(
-        ["storescu", "-aec", "BENCH", "127.0.0.1", str(server.dicom_port), *map(str, files)],
-        check=True, capture_output=True, timeout=120, env=ENVIRONMENT,
-    )  # fmt: skip
-    duration = time.perf_counter() - begin
-    if int(server.get("/bench/stored")) - before != len(files):
-        raise RuntimeError(f"{server.label}: OnStoredInstance did not see all {len(files)} instances")
-    yield f"C-STORE of {len(files)} with OnStoredInstance", "ms", duration * 1e3, "less"
-    for study in json.loads(server.get("/studies")):
-        connection = server.connection()
-        server.request(connection, "DELETE", f"/studies/{study}")
-        connection.close()
+def large_bodies(server, seconds):
+    body = bytes(50 * 1000 * 1000)
+    yield "50 MB in and out", "ms", _median_ms(server, 3, "POST", "/bench/echo", body, len(body)), "less"
+    yield "50 MB out", "ms", _median_ms(server, 5, "GET", "/bench/payload", None, len(body)), "less"
+
+
+def native_while_busy(server, seconds):
+    """/system, which no script serves, while four clients keep Python computing."""
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        until = time.perf_counter() + max(1, round(seconds)) + 0.2
+        clients = [executor.submit(_client, server, "/bench/compute", until) for _ in range(4)]
+        figures = _wrk(server, "/system", seconds, 1)
+        if not all(client.result() for client in clients):
+            raise RuntimeError(f"{server.label}: Python was not busy")
+    yield "native /system while Python is busy, p99", "us", figures["99%"], "less"
 
 
 def compute_rate(server, seconds):

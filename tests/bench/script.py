@@ -6,6 +6,7 @@ import time
 import orthanc
 
 STORED = 0
+PAYLOAD = []
 
 
 def trivial(output, uri, **request):
@@ -47,6 +48,13 @@ def echo(output, uri, **request):
     output.AnswerBuffer(request["body"], "application/octet-stream")
 
 
+def payload(output, uri, **request):
+    """50 MB that the script has at hand from the second time on."""
+    if not PAYLOAD:
+        PAYLOAD.append(bytes(50 * 1000 * 1000))
+    output.AnswerBuffer(PAYLOAD[0], "application/octet-stream")
+
+
 def on_stored(instance, instance_id):
     global STORED
     STORED += instance.GetInstanceSize() > 0
@@ -62,5 +70,6 @@ orthanc.RegisterRestCallback("/bench/sdk-value", sdk_value)
 orthanc.RegisterRestCallback("/bench/sdk-void", sdk_void)
 orthanc.RegisterRestCallback("/bench/rest-api-get", rest_api_get)
 orthanc.RegisterRestCallback("/bench/echo", echo)
+orthanc.RegisterRestCallback("/bench/payload", payload)
 orthanc.RegisterRestCallback("/bench/stored", stored)
 orthanc.RegisterOnStoredInstanceCallback(on_stored)

@@ -25,7 +25,8 @@ def _free_port():
 class Server:
     """A real Orthanc with one plugin and the benchmark's script."""
 
-    def __init__(self, label, plugin, directory, script, python=None):
+    def __init__(self, label, plugin, directory, script, python=None, options=None):
+        """python: the section Python of the configuration; options: more keys at its top."""
         self.label = label
         self.directory = Path(directory)
         self.directory.mkdir(parents=True)
@@ -43,6 +44,7 @@ class Server:
             "KeepAlive": True,
             "Plugins": [str(plugin)],
             "PythonScript": str(script),
+            **(options or {}),
         }
         if python is not None:
             configuration["Python"] = python
