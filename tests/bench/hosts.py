@@ -4,7 +4,7 @@
 Ours alone: the official plugin has no hosts. Figures are absolute: (name, unit, value).
 """
 
-import contextlib
+import itertools
 import os
 import signal
 import statistics
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from server import Server
+from server import Server, running, stopped_together
 
 HEALTHY_SECONDS = 10.2  # a host that has lived for 10 s is replaced at once
 ENDING_SECONDS = 0.3  # after a reload has answered, the old generation still ends
@@ -53,16 +53,6 @@ def make_server(plugin, directory, case):
     return Server(case.title, plugin, directory / "server", script, python)
 
 
-@contextlib.contextmanager
-def running(server):
-    """Lends the server, started, until the end of the block."""
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 def host_of(server):
     return int(server.get("/bench/pid"))
 
@@ -82,13 +72,15 @@ def _answer_after_death(server):
 
 
 def deaths(plugin, directory, cases, count):
-    """{case: [milliseconds]} of so many hosts each, which wait together until they are replaced at once."""
+    """{case: [milliseconds]} of so many hosts each, which get old enough together."""
     times = {case: [] for case in cases}
-    with contextlib.ExitStack() as stack:
-        servers = [(case, stack.enter_context(running(make_server(plugin, directory / f"{number}-{turn}", case))))
-                   for turn in range(count) for number, case in enumerate(cases)]  # fmt: skip
+    with stopped_together() as servers:
+        for turn in range(count):
+            for number, case in enumerate(cases):
+                servers.append(make_server(plugin, directory / f"{number}-{turn}", case))
+                servers[-1].start()
         time.sleep(HEALTHY_SECONDS)
-        for case, server in servers:
+        for case, server in zip(itertools.cycle(cases), servers):
             times[case].append(_answer_after_death(server))
     return times
 
@@ -142,7 +134,7 @@ def reloads(plugin, directory, case, count):
     return waits
 
 
-def figures(plugin, directory, count=3):
+def figures(plugin, directory, count=5):
     """All rows of this file, once."""
     times = deaths(plugin, directory / "deaths", (SMALL, PRELOADED), count)
     for case, milliseconds in times.items():

@@ -90,15 +90,22 @@ def _absolute(row):
     return f"{row['ours']:.1f} {row['unit']}"
 
 
+def _range(values, digits):
+    """What the rounds gave, lowest and highest: how far to believe the median."""
+    if len(values) < 2:
+        return ""
+    return f" ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
 def _cells(row):
     """name, official, ours, ratio or figure, target, stretch, verdict."""
     goal = target_of(row)
     if is_absolute(row):
         wanted = [f"{value:g} {row['unit']}" for value in goal] if goal else ["", ""]
-        return [row["name"], "", _absolute(row), "", *wanted, verdict(row)]
+        return [row["name"], "", _absolute(row) + _range(row["values"], 1), "", *wanted, verdict(row)]
     wanted = [f"{value:g}" for value in goal] if goal else ["", ""]
     return [row["name"], *(f"{_number(row[side])} {row['unit']}" for side in ("official", "ours")),
-            f"{row['ratio']:.2f}", *wanted, verdict(row)]  # fmt: skip
+            f"{row['ratio']:.2f}" + _range(row["ratios"], 2), *wanted, verdict(row)]  # fmt: skip
 
 
 HEADINGS = ["row", "official", "ours", "ratio", "target", "stretch", "verdict"]

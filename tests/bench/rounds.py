@@ -6,7 +6,6 @@ Here:      the order. The two plugins take turns at each kind of server, so that
 Elsewhere: the rows (measure.py, measure_dicom.py, hosts.py), what they mean (report.py).
 """
 
-import contextlib
 import json
 import statistics
 import time
@@ -15,12 +14,12 @@ from pathlib import Path
 import hosts
 import measure
 import measure_dicom
-from server import Server
+from server import Server, running, stopped_together
 
 HERE = Path(__file__).resolve().parent
 LABELS = ("official", "ours")
 MANY_HOSTS = 4
-STARTS = 3  # of which the median counts
+STARTS = 5  # of which the median counts
 MEMORY = "memory of all processes (PSS)"
 
 
@@ -38,16 +37,14 @@ class Bench:
         self.count += 1
         return self.directory / f"{label}-{self.count}"
 
-    @contextlib.contextmanager
-    def server(self, label, script="script.py", workers=1, options=None):
-        """A server that runs, and the seconds that its start took."""
+    def make_server(self, label, script="script.py", workers=1, options=None):
+        """A server that is not started yet."""
         section = {"Workers": workers} if workers > 1 and label == "ours" else None
-        server = Server(label, self.plugins[label], self.next_directory(label), HERE / script, section, options)
-        try:
-            seconds = server.start()
-            yield server, seconds
-        finally:
-            server.stop()
+        return Server(label, self.plugins[label], self.next_directory(label), HERE / script, section, options)
+
+    def server(self, label, *arguments, **more):
+        """Lends a server that runs."""
+        return running(self.make_server(label, *arguments, **more))
 
 
 class Figures:
@@ -66,26 +63,28 @@ class Figures:
 
 
 def start_up(bench, order, figures):
+    """Those that have started already have nothing to do until all are stopped."""
     seconds = {label: [] for label in order}
-    for _ in range(STARTS):
-        for label in order:
-            with bench.server(label) as (_, duration):
-                seconds[label].append(duration)
+    with stopped_together() as servers:
+        for _ in range(STARTS):
+            for label in order:
+                servers.append(bench.make_server(label))
+                seconds[label].append(servers[-1].start())
     for label in order:
         figures.add(label, "start-up to first answer", "ms", statistics.median(seconds[label]) * 1e3, "less")
 
 
 def one_host(bench, order, figures):
     for label in order:
-        with bench.server(label) as (server, _):
+        with bench.server(label) as server:
             measure.parallel_health(server)
             figures.add(label, MEMORY, "MB", server.memory_bytes() / 1e6, "less")
             figures.add_rows(
                 label,
                 measure.trivial_one_client(server, bench.seconds),
                 measure.trivial_many_clients(server, bench.seconds),
-                measure.sdk_calls(server, bench.seconds),
-                measure.large_bodies(server, bench.seconds),
+                measure.sdk_calls(server),
+                measure.large_bodies(server),
                 measure_dicom.store_instances(server, bench.files),
                 measure.native_while_busy(server, bench.seconds),
             )
@@ -98,7 +97,7 @@ def one_host(bench, order, figures):
 def two_hosts(bench, order, figures):
     """The official plugin has one interpreter, and is measured again beside them."""
     for label in order:
-        with bench.server(label, workers=2) as (server, _):
+        with bench.server(label, workers=2) as server:
             rate = measure.trivial_rate(server, bench.seconds)
             figures.add(label, "REST trivial, 16 clients, 2 hosts, rate", "1/s", rate, "more")
             rate = measure.compute_rate(server, bench.seconds)
@@ -107,7 +106,7 @@ def two_hosts(bench, order, figures):
 
 def many_hosts(bench, order, figures):
     for label in order:
-        with bench.server(label, workers=MANY_HOSTS) as (server, _):
+        with bench.server(label, workers=MANY_HOSTS) as server:
             measure.parallel_health(server)
             if label == "ours":
                 more = server.memory_bytes() / 1e6 - figures.ours[MEMORY][1]
@@ -118,7 +117,7 @@ def many_hosts(bench, order, figures):
 
 def events_and_find(bench, order, figures):
     for label in order:
-        with bench.server(label, "event_script.py", options={"DicomAlwaysAllowFind": True}) as (server, _):
+        with bench.server(label, "event_script.py", options={"DicomAlwaysAllowFind": True}) as server:
             figures.add_rows(label, measure_dicom.uploads_seen(server, bench.files),
                              measure_dicom.find(server, bench.query))  # fmt: skip
 
@@ -126,7 +125,7 @@ def events_and_find(bench, order, figures):
 def storage_area(bench, order, figures):
     options = {"MaximumStorageCacheSize": 0}  # without the cache all files come from the script
     for label in order:
-        with bench.server(label, "storage_script.py", options=options) as (server, _):
+        with bench.server(label, "storage_script.py", options=options) as server:
             figures.add_rows(label, measure_dicom.storage_area(server, bench.large_files))
 
 
@@ -152,7 +151,7 @@ def versions(bench):
     """What runs here; a first start of each also brings its files into memory."""
     found = {}
     for label in LABELS:
-        with bench.server(label) as (server, _):
+        with bench.server(label) as server:
             found["orthanc"] = json.loads(server.get("/system"))["Version"]
             found[label] = json.loads(server.get("/plugins/python"))["Version"]
     return found

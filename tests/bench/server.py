@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One Orthanc server for the benchmark: start, ask, weigh, stop."""
 
+import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -121,6 +123,27 @@ class Server:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
         return total
+
+
+@contextlib.contextmanager
+def running(server):
+    """Lends the server, started, until the end of the block."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def stopped_together():
+    """Gives a list for servers, which are stopped at its end: Orthanc takes 3.5 s for that."""
+    servers = []
+    try:
+        yield servers
+    finally:
+        with concurrent.futures.ThreadPoolExecutor(max(1, len(servers))) as executor:
+            list(executor.map(Server.stop, servers))
 
 
 def which_orthanc():
