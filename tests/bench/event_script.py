@@ -5,7 +5,8 @@ import threading
 
 import orthanc
 
-ANSWER = orthanc.CreateDicom('{"PatientID": "BENCH", "PatientName": "Bench^Mark"}', None, orthanc.CreateDicomFlags.NONE)
+PATIENT = '{"PatientID": "BENCH", "PatientName": "Bench^Mark"}'
+ANSWER = orthanc.CreateDicom(PATIENT, None, orthanc.CreateDicomFlags.NONE)
 COUNTS = {"instances": 0, "queries": 0, "tags": 0}
 CHANGED = threading.Condition()
 

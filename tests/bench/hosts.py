@@ -16,6 +16,7 @@ from typing import NamedTuple
 from server import Server, running, stopped_together
 
 HEALTHY_SECONDS = 10.2  # a host that has lived for 10 s is replaced at once
+ANSWER_SECONDS = 60
 ENDING_SECONDS = 0.3  # after a reload has answered, the old generation still ends
 SCRIPT = """
 {imports}
@@ -62,13 +63,14 @@ def _answer_after_death(server):
     pid = host_of(server)
     begin = time.perf_counter()
     os.kill(pid, signal.SIGKILL)
-    while True:
+    while time.perf_counter() - begin < ANSWER_SECONDS:
         try:
             after = host_of(server)
         except RuntimeError:
             continue  # the call was in the host when it died
         if after != pid:
             return (time.perf_counter() - begin) * 1e3
+    raise RuntimeError(f"{server.label}: no other host answered within {ANSWER_SECONDS} s")
 
 
 def deaths(plugin, directory, cases, count):

@@ -12,6 +12,7 @@ import time
 
 REPEATS = 5  # of what is short; the median counts
 
+
 def _percentile(values, fraction):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]

@@ -58,6 +58,12 @@ def verdict(row):
     return "met" if figure >= sign * goal.target else "missed"
 
 
+def unmeasured(rows):
+    """Names of the rows that have a target and no figure."""
+    names = [{row["name"] for row in rows if is_absolute(row) == kind} for kind in (False, True)]
+    return [name for goals, found in zip((RATIOS, ABSOLUTES), names) for name in goals if name not in found]
+
+
 def far_worse(rows):
     """Names of the rows that are more than 15 times worse, whatever was recorded."""
     return [row["name"] for row in rows if not is_absolute(row) and row["ratio"] < WORST_RATIO]
