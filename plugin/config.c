@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/config.c - the configuration keys of the bridge
  *
- * Here:      the table of keys, reading them with jansson, the texts of refusals.
- * Elsewhere: acting on it, looking at scripts (scripts.c); docs/configuration.md, which
- *            lists the keys for people.
+ * Here:      reading keys with jansson, the texts of refusals.
+ * Elsewhere: acting on it, looking at scripts (scripts.c); the table of keys, which the
+ * build makes out of docs/configuration.md (protocol/make_keys.py).
  */
 #include "plugin/config.h"
 
@@ -22,51 +22,15 @@
 #define MAX_MODULE_BYTES   255u
 #define DEFAULT_DICOM_PORT 4242u /* Orthanc's */
 
-#define FIELD(name) offsetof(struct opb_config, name)
-
-/* Below "Python". */
-static const struct opb_config_key section_keys[] = {
-    {"Path", OPB_KEY_SCRIPT, FIELD(script), 0, 0},
-    {"Verbose", OPB_KEY_BOOL, FIELD(verbose), 0, 0},
-    {"DisplayMemoryUsage", OPB_KEY_BOOL, FIELD(memory_usage), 0, 0},
-    {"AllowThreads", OPB_KEY_BOOL, FIELD(allow_threads), 0, 0},
-    {"LateRoutes", OPB_KEY_BOOL, FIELD(late_routes), 0, 0},
-    {"SharedMemory", OPB_KEY_SWITCH, FIELD(shared_memory), 0, 0},
-    {"Strict", OPB_KEY_BOOL, FIELD(strict), 0, 0},
-    {"FailOpen", OPB_KEY_OPEN, 0, 0, 0},
-    {"Worker", OPB_KEY_TEXT, FIELD(worker), 0, 0},
-    {"Workers", OPB_KEY_NUMBER, FIELD(workers), 1, OPB_MAX_WORKERS},
-    {"RuntimeDirectory", OPB_KEY_TEXT, FIELD(runtime_dir), 0, 0},
-    {"Pool", OPB_KEY_TEXT, FIELD(pool), 0, 0},
-    {"PoolUser", OPB_KEY_TEXT, FIELD(pool_user), 0, 0},
-    {"NodeSocket", OPB_KEY_TEXT, FIELD(node_socket), 0, 0},
-    {"NodeName", OPB_KEY_NAME, FIELD(node_name), 0, 0},
-    {"QueueTimeout", OPB_KEY_SECONDS, FIELD(queue_timeout_ms), 0.1, 3600},
-    {"CallTimeout", OPB_KEY_CALLS, 0, 0.1, 86400},
-    {"MaxRestarts", OPB_KEY_NUMBER, FIELD(max_restarts), 0, 100},
-    {"RestartWindow", OPB_KEY_SECONDS, FIELD(restart_window_ms), 1, 3600},
-    {"StartTimeout", OPB_KEY_SECONDS, FIELD(start_timeout_ms), 1, 3600},
-    {"VirtualEnv", OPB_KEY_PATH, FIELD(virtual_env), 0, 0},
-    {"Preload", OPB_KEY_MODULES, 0, 0, 0},
-    {"AdminPath", OPB_KEY_ROUTE, FIELD(admin_path), 0, 0},
-    {"ReloadOnChange", OPB_KEY_BOOL, FIELD(reload_on_change), 0, 0},
-    {"ReloadTimeout", OPB_KEY_SECONDS, FIELD(reload_timeout_ms), 1, 3600},
-    {"DrainTimeout", OPB_KEY_SECONDS, FIELD(drain_timeout_ms), 0.1, 3600},
-    {"MaxCalls", OPB_KEY_NUMBER, FIELD(max_calls), 0, 2147483647},
-    {"MaxMemory", OPB_KEY_NUMBER, FIELD(max_memory_mb), 0, 1048576},
-    {"MaxEvents", OPB_KEY_NUMBER, FIELD(max_events), 10, 1000000},
-    {"StoppedTimeout", OPB_KEY_SECONDS, FIELD(stopped_timeout_ms), 0.1, 86400},
-    {"SlowCall", OPB_KEY_SECONDS, FIELD(slow_call_ms), 0, 86400},
-    {"StopTimeout", OPB_KEY_SECONDS, FIELD(stop_timeout_ms), 0.1, 3600},
-};
+/* top_keys, section_keys. PythonScript comes after the section, since it wins over
+ * Python.Path. */
+#include "config_keys.gen.h"
 #define SECTION_KEY_COUNT (sizeof(section_keys) / sizeof(section_keys[0]))
 
-/* At the top. PythonScript comes after the section, since it wins over Python.Path. */
-static const struct opb_config_key top_keys[] = {
-    {"PythonScript", OPB_KEY_SCRIPT, FIELD(script), 0, 0},
-    {"PythonVerbose", OPB_KEY_BOOL, FIELD(verbose), 0, 0},
-};
 #define TOP_KEY_COUNT (sizeof(top_keys) / sizeof(top_keys[0]))
+
+_Static_assert(OPB_WORKERS_HIGH <= OPB_MAX_WORKERS,
+               "docs/configuration.md: there is no room for so many hosts");
 
 enum opb_status
 opb_config_refuse(const struct opb_config_reading *reading,
@@ -364,6 +328,25 @@ read_all(struct opb_config_reading *reading, json_t *root)
     return OPB_OK;
 }
 
+/* Those of the table, through the same checks as what somebody has written. At the top
+ * there are no others. */
+static enum opb_status
+set_defaults(const struct opb_config_reading *reading, const struct opb_config_key *keys,
+             size_t count)
+{
+    enum opb_status status = OPB_OK;
+
+    for (size_t i = 0; i < count && status == OPB_OK; i++) {
+        if (keys[i].preset != NULL) {
+            json_t *value = json_loads(keys[i].preset, JSON_DECODE_ANY, NULL);
+
+            status = value != NULL ? read_value(reading, &keys[i], value) : OPB_NO_MEMORY;
+            json_decref(value);
+        }
+    }
+    return status;
+}
+
 /* Orthanc has checked it, or will. */
 static uint32_t
 read_port(const json_t *value)
@@ -395,24 +378,12 @@ opb_config_parse(struct opb_config **out, const char *json, char *message, size_
     if (reading.config == NULL) {
         goto say_no_memory;
     }
-    reading.config->queue_timeout_ms = 10 * 1000;
-    reading.config->start_timeout_ms = 60 * 1000;
-    reading.config->stopped_timeout_ms = 45 * 1000;
-    reading.config->stop_timeout_ms = 30 * 1000;
-    reading.config->workers = 1;
-    reading.config->max_restarts = 10;
-    reading.config->max_events = 100000;
     reading.config->dicom_port = read_port(json_object_get(root, "DicomPort"));
-    reading.config->shared_memory = true;
-    reading.config->restart_window_ms = 60 * 1000;
     opb_config_set_timeouts(reading.config);
-    reading.config->reload_timeout_ms = 60 * 1000;
-    reading.config->drain_timeout_ms = 30 * 1000;
-    reading.config->admin_path = strdup("/python-bridge");
-    if (reading.config->admin_path == NULL) {
-        goto say_no_memory;
+    status = set_defaults(&reading, section_keys, SECTION_KEY_COUNT);
+    if (status == OPB_OK) {
+        status = read_all(&reading, root);
     }
-    status = read_all(&reading, root);
     if (status == OPB_OK) {
         *out = reading.config;
         reading.config = NULL;
@@ -438,7 +409,7 @@ opb_config_free(struct opb_config *config)
     free(config->script_directory);
     free(config->script_path);
     free(config->worker);
-    free(config->runtime_dir);
+    free(config->runtime_directory);
     free(config->pool);
     free(config->pool_user);
     free(config->node_socket);

@@ -4,7 +4,7 @@
  * Here:      reading and checking "PythonScript", "PythonVerbose" and the "Python" section
  *            of Orthanc's configuration, refusing what is wrong by key, value and what is
  *            allowed.
- * Elsewhere: acting on it, looking at the scripts (scripts.h). docs/configuration.md lists
+ * Elsewhere: acting on it, looking at the scripts (scripts.h). docs/configuration.md has
  *            the keys.
  */
 #ifndef OPB_CONFIG_H
@@ -18,24 +18,24 @@
 #include <stdint.h>
 
 struct opb_config {
-    char *script;           /* as configured; NULL: scripting is disabled */
-    char **script_list;     /* of an array, in place of script, which is ""; else NULL */
-    uint32_t script_count;  /* of them */
-    const char *script_key; /* static: which option it is */
-    char *script_directory; /* absolute, if script is one; scripts.c finds it, or NULL */
-    char *script_path;      /* what logs call it; scripts.c gives it */
-    bool verbose;           /* PythonVerbose or Python.Verbose */
-    bool memory_usage;      /* Python.DisplayMemoryUsage */
-    bool allow_threads;     /* Python.AllowThreads: read and checked, has no effect */
-    char *worker;           /* Python.Worker: the daemon's executable, or NULL */
-    char *
-        runtime_dir; /* Python.RuntimeDirectory: parent of the private directory, or NULL */
-    char *pool;      /* Python.Pool: socket of a shared pool, or NULL (managed) */
-    char *node_socket;         /* Python.NodeSocket: where hosts connect to, or NULL */
-    char *node_name;           /* Python.NodeName: in the pool's logs, or NULL */
-    char *pool_user;           /* Python.PoolUser: whose a shared pool may be, or NULL */
-    bool late_routes;          /* Python.LateRoutes */
-    bool shared_memory;        /* Python.SharedMemory */
+    char *script;              /* as configured; NULL: scripting is disabled */
+    char **script_list;        /* of an array, in place of script, which is ""; else NULL */
+    uint32_t script_count;     /* of them */
+    const char *script_key;    /* static: which option it is */
+    char *script_directory;    /* absolute, if script is one; scripts.c finds it, or NULL */
+    char *script_path;         /* what logs call it; scripts.c gives it */
+    bool verbose;              /* PythonVerbose or Python.Verbose */
+    bool display_memory_usage; /* Python.DisplayMemoryUsage */
+    bool allow_threads;        /* Python.AllowThreads: read and checked, has no effect */
+    char *worker;              /* Python.Worker: the daemon's executable, or NULL */
+    char *runtime_directory; /* Python.RuntimeDirectory: parent of the private directory, or
+                                NULL */
+    char *pool;              /* Python.Pool: socket of a shared pool, or NULL (managed) */
+    char *node_socket;       /* Python.NodeSocket: where hosts connect to, or NULL */
+    char *node_name;         /* Python.NodeName: in the pool's logs, or NULL */
+    char *pool_user;         /* Python.PoolUser: whose a shared pool may be, or NULL */
+    bool late_routes;        /* Python.LateRoutes */
+    bool shared_memory;      /* Python.SharedMemory */
     uint32_t queue_timeout_ms; /* Python.QueueTimeout (seconds, 10) */
     uint32_t start_timeout_ms; /* Python.StartTimeout (seconds, 60): the worker itself, not
                                   the script */

@@ -2,7 +2,8 @@
 /* plugin/config_reading.h - what the files that read the configuration share
  *
  * Here:      a key, the state of a reading, the refusal, and the keys with rules of their
- * own. Included by config*.c only. Elsewhere: the table of keys (config.c); what everybody
+ * own. Included by config*.c only. Elsewhere: the table of keys
+ * (docs/configuration.md, out of which protocol/make_keys.py makes it); what everybody
  * else sees (config.h).
  */
 #ifndef OPB_CONFIG_READING_H
@@ -31,8 +32,9 @@ struct opb_config_key {
     const char *name;
     enum opb_config_key_type type;
     size_t field; /* offset in struct opb_config */
-    double low;
+    double low;   /* of numbers and seconds */
     double high;
+    const char *preset; /* the default as JSON; NULL: none, or not the table's business */
 };
 
 struct opb_config_reading {

@@ -114,7 +114,8 @@ make_directory(struct opb_pool *pool, char *message, size_t capacity)
     const struct opb_pool_user *user = &node->pool_user;
     enum opb_status status;
 
-    status = opb_runtime_dir_new(&pool->dir, node->config->runtime_dir, message, capacity);
+    status =
+        opb_runtime_dir_new(&pool->dir, node->config->runtime_directory, message, capacity);
     if (status == OPB_OK && user->is_set && user->uid != geteuid() && user->uid != 0) {
         status = opb_runtime_dir_share(pool->dir, user->gid, message, capacity);
     }

@@ -91,7 +91,7 @@ pack_load(struct opb_message *message, struct opb_session *session, void *contex
     opb_pack_cstr(message, "scripts");
     opb_scripts_pack(load->told->scripts, message);
     pack_bool(message, "verbose", config->verbose);
-    pack_bool(message, "memory_usage", config->memory_usage);
+    pack_bool(message, "memory_usage", config->display_memory_usage);
     pack_text(message, "node_socket", load->told->node_socket);
     pack_text(message, "node", node->name);
     pack_number(message, "host", opb_session_host(session));

@@ -275,67 +275,68 @@ def test_every_page_and_every_example_is_in_its_index():
 
 # -- the configuration ------------------------------------------------------------------------
 
-TYPES = {    # of the tables in C: how the column "type, default" begins
-    'OPB_KEY_TEXT': 'string', 'OPB_KEY_PATH': 'string', 'OPB_KEY_NAME': 'string', 'OPB_KEY_ROUTE': 'string', 'OPB_KEY_SCRIPT': 'string',
-    'OPB_KEY_BOOL': 'boolean, `false`', 'OPB_KEY_SWITCH': 'boolean, `true`', 'OPB_KEY_SECONDS': 'seconds, `',
-    'OPB_KEY_CALLS': 'seconds or object', 'OPB_KEY_OPEN': 'array of strings, `[]`', 'OPB_KEY_NUMBER': 'number, `',
-    'OPB_KEY_MODULES': 'array of strings, `[]`',
-    'KEY_PATH': 'string', 'KEY_SOCKET': 'string', 'KEY_TEXT': 'string', 'KEY_MODE': 'string',
-    'KEY_NAMES': 'array of strings, `[]`', 'KEY_PATHS': 'array of strings', 'KEY_NUMBER': 'number, `',
-    'KEY_SECONDS': 'seconds, `', 'KEY_LEVEL': '`"error"`, '}
-LIMITS_ARE_ELSEWHERE = {'CallTimeout': 'in its own chapter', 'MaxHosts': 'in the message that refuses it'}
-CHAPTERS = {'top_keys': 'At the top of the configuration', 'section_keys': 'In the section `Python`',
-            'keys': 'The file of a shared pool'}
+CHAPTERS = ['At the top of the configuration', 'In the section `Python`', 'The file of a shared pool']
 
 
 def documented(chapter):
-    """{key: (option, type and default, since, effect)} of a chapter's first table."""
+    """{key: its row} of a chapter's table, out of which the build makes the parser's."""
     (text,) = re.findall(r'^## %s\n(.*?)(?=^## |^### |\Z)' % re.escape(chapter), text_of('docs/configuration.md'), re.M | re.S)
+    lines = text[text.index('| key |'):].split('\n\n')[0].splitlines()
+    columns = [cell.strip() for cell in lines[0].strip('|').split('|')]
+    rows = [dict(zip(columns, [cell.strip() for cell in line.strip('|').split('|')])) for line in lines[2:]]
+    return {row['key'].strip('`'): row for row in rows}
+
+
+def made_keys():
+    """{table: names} of what the compiler got."""
     found = {}
-    for line in text[text.index('| key |'):].split('\n\n')[0].splitlines()[2:]:
-        cells = [cell.strip() for cell in re.split(r'(?<!\\)\|', line.strip('|'))]
-        option = cells.pop(1).strip('`') if len(cells) == 5 else None
-        key, kind, since, effect = cells
-        assert key not in found, key
-        found[key.strip('`')] = (option, kind, since, effect)
+    for path in ('plugin/config_keys.gen.h', 'worker/supervisor/pool_keys.gen.h'):
+        text = Path(BUILD, path).read_text(encoding='utf-8')
+        for table, entries in re.findall(r'(\w+)\[\] = \{\n(.*?)^\};', text, re.M | re.S):
+            found[table] = re.findall(r'^    \{"(\w+)"', entries, re.M)
     return found
 
 
-def known(path, table):
-    """{key: (option, type, field, low, high)} of a table in C."""
-    (text,) = re.findall(r'\b%s\[\] = \{\n(.*?)^\};' % table, text_of(path), re.M | re.S)
-    text = re.sub(r'(?:\s*"(?:[^"\\]|\\.)*")+', lambda found: found.group(0).replace('"\n', ' '), text)
-    found = {}
-    for entry in re.findall(r'\{("\w+",.*?)\},?\s*(?=\{|\Z)', text, re.S):
-        key = re.match(r'"(\w+)"', entry).group(1)
-        option = re.match(r'"\w+",\s*"([\w-]+)",', entry)
-        kind, field, low, high = re.search(r'\b((?:OPB_)?KEY_\w+),\s*(?:FIELD\((\w+)\)|0),\s*([\w.]+),\s*([\w.]+)\s*$', entry).groups()
-        found[key] = (option and '--' + option.group(1), kind, field, low, high)
-    return found
+def test_the_parsers_know_the_keys_of_the_page():
+    """Which are all that they know: the C files have no keys of their own."""
+    assert [list(documented(chapter)) for chapter in CHAPTERS] == list(made_keys().values())
+    for path in ('plugin/config.c', 'worker/supervisor/config.c'):
+        assert re.search(r'#include "\w+_keys\.gen\.h"', text_of(path)) and not re.search(r'\{"[A-Z]\w+", ', text_of(path))
 
 
-def defaults(path):
-    """{field: number} of what is set before the configuration is read."""
-    return {field: float(number) for field, number in re.findall(
-        r'(?:->|\.)(\w+) = (\d+)(?: \* 1000)?;', text_of(path))}
+def test_each_type_of_a_key_is_explained():
+    explained = {name for cell in re.findall(r'^\| ([a-zA-Z, ]+) \| (?:an? |`true`|`"error")', text_of('docs/configuration.md'), re.M)
+                 for name in cell.split(', ')}
+    used = {row['type'] for chapter in CHAPTERS for row in documented(chapter).values()}
+    assert used == explained
 
 
-@pytest.mark.parametrize('path, table', [('plugin/config.c', 'top_keys'), ('plugin/config.c', 'section_keys'),
-                                         ('worker/supervisor/config.c', 'keys')])
-def test_the_page_has_the_keys_that_the_parser_knows(path, table):
-    """Each with its option, its type, its default, its limits, and since when it exists."""
-    keys, rows, preset = known(path, table), documented(CHAPTERS[table]), defaults(path)
-    assert len(keys) == len(re.findall(r'^    \{"', text_of(path).split('%s[] = {' % table)[1].split('\n};')[0], re.M))
-    assert sorted(keys) == sorted(rows)
-    for key, (option, kind, field, low, high) in keys.items():
-        said_option, said_kind, since, effect = rows[key]
-        assert option == (said_option or None), key
-        assert said_kind.startswith(TYPES.get(kind, '')), (key, kind, said_kind)
-        assert re.fullmatch(r'\d+\.\d+', since) and effect, key
-        if field in preset:
-            assert re.search(r'`%g`' % preset[field], said_kind), (key, preset[field], said_kind)
-        if re.fullmatch(r'[\d.]+', high) and 1 < float(high) <= 100000 and key not in LIMITS_ARE_ELSEWHERE:
-            assert re.search(r'\b%s(?: \([^)]*\))? to %s\b' % (re.escape(low), re.escape(high)), effect), (key, low, high, effect)
+def section_of(configuration):
+    """Names below "Python", and those at the top that look like ours."""
+    return [*configuration.get('Python', {}), *[name for name in configuration if re.match('Python[A-Z]', name)]]
+
+
+def test_no_message_and_no_page_names_a_key_that_does_not_exist():
+    """Nor does an example's configuration."""
+    known = set(documented(CHAPTERS[0])) | set(documented(CHAPTERS[1])) | {'Verbos'}    # which shows what a wrong key says
+    sources = [path for folder in ('plugin', 'protocol', 'worker') for path in (ROOT / folder).rglob('*.[ch]')]
+    names = [(path, name) for path in [*sources, *PAGES]
+             for name in re.findall(r'(?<![\w.])Python\.([A-Z]\w+)', path.read_text(encoding='utf-8'))]
+    shown = [(page, name) for page in PAGES for block in blocks(name_of(page), 'json') for name in section_of(json.loads(block))]
+    given = [(path, name) for path in ROOT.glob('examples/*/*.json') for name in section_of(json.loads(path.read_text(encoding='utf-8')))]
+    assert len(names) > 80 and len(shown) > 5 and len(given) > 10, (len(names), len(shown), len(given))
+    assert [(str(path), name) for path, name in names + shown + given if name not in known] == []
+
+
+@pytest.mark.parametrize('key', documented(CHAPTERS[2]))
+def test_the_pool_refuses_what_the_page_does_not_allow(tmp_path, key):
+    """By key, and by the range that its row has."""
+    row, file = documented(CHAPTERS[2])[key], tmp_path / 'pool.json'
+    file.write_text(json.dumps({key: {'a': 1}}), encoding='utf-8')
+    done = subprocess.run([os.path.join(BUILD, 'worker', 'supervisor', 'orthanc-python-worker'), '--check', '--config', file],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and 'the key "%s" is {"a":1}, and must be ' % key in done.stderr, done.stderr
+    assert ('from ' + row['range'] in done.stderr) if row['range'] else ('number' not in done.stderr)
 
 
 # -- messages ---------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ an_empty_configuration_has_the_defaults(void **state)
     (void)state;
     assert_null(config->script);
     assert_null(config->worker);
-    assert_null(config->runtime_dir);
+    assert_null(config->runtime_directory);
     assert_null(config->pool);
     assert_null(config->pool_user);
     assert_null(config->node_socket);
@@ -83,12 +83,12 @@ every_key_is_read(void **state)
     (void)state;
     assert_string_equal(config->script, "a.py");
     assert_true(config->verbose);
-    assert_true(config->memory_usage);
+    assert_true(config->display_memory_usage);
     assert_true(config->allow_threads);
     assert_true(config->late_routes);
     assert_false(config->shared_memory);
     assert_string_equal(config->worker, "/w");
-    assert_string_equal(config->runtime_dir, "/r");
+    assert_string_equal(config->runtime_directory, "/r");
     assert_string_equal(config->pool, "/p");
     assert_string_equal(config->pool_user, "nobody");
     assert_string_equal(config->node_socket, "/n");

@@ -2,7 +2,8 @@
 /* worker/supervisor/config.c - see config.h
  *
  * Values of the command line go through the same checks as those of the file, as the JSON
- * that they would be there.
+ * that they would be there. So do the defaults. The table of keys, with the texts of
+ * --help, is made out of docs/configuration.md by protocol/make_keys.py.
  */
 #include "worker/supervisor/config.h"
 
@@ -16,7 +17,6 @@
 
 #define MAX_SOCKET_BYTES  (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 #define MAX_SOCKET_MODE   0777u
-#define DEFAULT_STOP_MS   30000u
 #define MAX_ALLOWED_BYTES 160u
 
 enum key_type {
@@ -40,33 +40,10 @@ struct key {
     size_t field; /* offset in struct opb_pool_config */
     uint32_t low;
     uint32_t high;
+    const char *preset; /* the default as JSON, or NULL */
 };
 
-#define FIELD(name) offsetof(struct opb_pool_config, name)
-
-static const struct key keys[] = {
-    {"Socket", "socket", "PATH", "Unix-domain socket to listen on", KEY_SOCKET,
-     FIELD(socket), 0, 0},
-    {"SocketMode", "socket-mode", "MODE",
-     "its permissions, octal (0600, with a group 0660)", KEY_MODE, FIELD(socket_mode), 0,
-     0},
-    {"SocketGroup", "socket-group", "GROUP", "its group (that of the process)", KEY_TEXT,
-     FIELD(socket_group), 0, 0},
-    {"AllowUsers", NULL, NULL, NULL, KEY_NAMES, FIELD(allow_users), 0, 0},
-    {"AllowGroup", "allow-group", "GROUP", "members of this group may use the pool",
-     KEY_TEXT, FIELD(allow_group), 0, 0},
-    {"Scripts", NULL, NULL, NULL, KEY_PATHS, FIELD(scripts), 0, 0},
-    {"MaxHosts", "max-hosts", "N", "hosts of all servers together (0: any number)",
-     KEY_NUMBER, FIELD(max_hosts), 0, 10000},
-    {"StopTimeout", "stop-timeout", "SECONDS", "for scripts to finish on SIGTERM (30)",
-     KEY_SECONDS, FIELD(stop_timeout_ms), 0, 3600},
-    {"LogLevel", "log-level", "LEVEL", "error, warning or info (info)", KEY_LEVEL,
-     FIELD(log_level), 0, 0},
-    {"HostProgram", "host-program", "PATH",
-     "program that runs a script (orthanc-python-host,\n"
-     "                         beside this program or where it was installed)",
-     KEY_PATH, FIELD(host_program), 0, 0},
-};
+#include "pool_keys.gen.h"
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
 static const char *const level_names[] = {
@@ -434,12 +411,23 @@ opb_pool_config_help(FILE *out)
     }
 }
 
-void
-opb_pool_config_init(struct opb_pool_config *config)
+enum opb_status
+opb_pool_config_init(struct opb_pool_config *config, char *message, size_t capacity)
 {
+    const struct reading reading = {config, "The defaults", message, capacity};
+    enum opb_status status = OPB_OK;
+
     memset(config, 0, sizeof(*config));
-    config->stop_timeout_ms = DEFAULT_STOP_MS;
-    config->log_level = OPB_LOG_INFO;
+    for (size_t i = 0; i < KEY_COUNT && status == OPB_OK; i++) {
+        if (keys[i].preset != NULL) {
+            json_t *value = json_loads(keys[i].preset, JSON_DECODE_ANY, NULL);
+
+            status = value != NULL ? read_value(&reading, &keys[i], value) : OPB_NO_MEMORY;
+            json_decref(value);
+        }
+    }
+    explain_no_memory(status, message, capacity);
+    return status;
 }
 
 void

@@ -2,7 +2,7 @@
 /* worker/supervisor/config.h - the configuration of a pool: a file, and the command line
  *
  * Here:      keys, types, ranges, and one sentence for what is wrong.
- * Elsewhere: acting on it (pool.c, main.c). docs/configuration.md lists the keys.
+ * Elsewhere: acting on it (pool.c, main.c). docs/configuration.md has the keys.
  */
 #ifndef OPB_SUPERVISOR_CONFIG_H
 #define OPB_SUPERVISOR_CONFIG_H
@@ -34,14 +34,15 @@ struct opb_pool_config {
     enum opb_log_level log_level; /* LogLevel (info) */
 };
 
-/* With what holds without any configuration. */
-void opb_pool_config_init(struct opb_pool_config *config);
-void opb_pool_config_fini(struct opb_pool_config *config);
+void opb_pool_config_fini(struct opb_pool_config *config); /* also where init failed */
 
-/* On failure of these two, message holds one sentence; OPB_REFUSED or OPB_NO_MEMORY. */
+/* On failure of these three, message holds one sentence; OPB_REFUSED or OPB_NO_MEMORY. */
 OPB_MUST_CHECK enum opb_status opb_pool_config_read(struct opb_pool_config *config,
                                                     const char *path, char *message,
                                                     size_t capacity);
+/* With what holds without any configuration. */
+OPB_MUST_CHECK enum opb_status opb_pool_config_init(struct opb_pool_config *config,
+                                                    char *message, size_t capacity);
 /* An option of the command line that stands for a key; it wins over the file. */
 OPB_MUST_CHECK enum opb_status opb_pool_config_set(struct opb_pool_config *config,
                                                    size_t option, const char *text,

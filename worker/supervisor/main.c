@@ -171,10 +171,15 @@ main(int argc, char **argv)
     struct opb_pool_options options = {.managed_fd = -1,
                                        .listen_fd = -1,
                                        .handshake_timeout_ms = OPB_HANDSHAKE_TIMEOUT_MS};
+    char message[256];
     int code;
 
-    opb_pool_config_init(&options.config);
-    code = opb_options_parse(argc, argv, &options);
+    if (opb_pool_config_init(&options.config, message, sizeof(message)) == OPB_OK) {
+        code = opb_options_parse(argc, argv, &options);
+    }
+    else {
+        code = opb_options_complain(&options, message, "");
+    }
     if (code < 0) {
         code = run(&options);
     }
