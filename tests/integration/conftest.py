@@ -3,6 +3,7 @@
 
 OPB_TEST_BUILD      build directory with our plugin and worker (default build/debug)
 OPB_TEST_WORKER     another worker daemon, e.g. of an instrumented build
+OPB_TEST_PYTHON     a second Python, for test_second_python.py
 OPB_TEST_SANITIZE   address or thread: from build/asan or build/tsan, see sanitizer.py
 OPB_TEST_PLUGINS    'official,ours' (default), or one of them
 OPB_TEST_PATIENCE   factor on every deadline, for slow machines and sanitizers
