@@ -35,6 +35,8 @@ HERE = {
     'docs/testing-scripts.md': {'export PYTHONPATH': 'test_the_example_of_tests_runs_from_a_build_tree'},
 }
 ELSEWHERE = {
+    'docs/debugging.md': {"gdb --batch --pid PID -ex 'thread apply all bt'": 'tests/integration/test_gdb.py::test_the_threads_of_a_host',
+                          "gdb --batch --pid PID -ex 'thread apply all py-bt'": 'tests/integration/test_gdb.py::test_the_stacks_of_python'},
     'docs/tools.md': {'sudo orthanc-python console': 'tests/integration/test_console.py::test_the_prompt_is_one'},
     'docs/operations.md': {
         '## From the official plugin to a shared pool':
@@ -45,7 +47,6 @@ ELSEWHERE = {
 NOT_RUN = {
     'docs/across-machines.md': {'echo \'d /run/orthanc-lanes': 'needs HAProxy as a service of systemd on three machines; '
                                 'the namespaces of test_haproxy.py get that directory without systemd'},
-    'docs/debugging.md': {'gdb --pid': 'interactive; gdb is no dependency of the tests'},
     'docs/operations.md': {'apt install ./orthanc-python-bridge_*.deb': 'tests/packages installs, upgrades and removes '
                            'them in bare roots of three Debian releases',
                            'docker build': 'tests/image builds that image, and uses it, with buildah'},
