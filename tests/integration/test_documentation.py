@@ -329,6 +329,26 @@ def test_no_message_and_no_page_names_a_key_that_does_not_exist():
     assert [(str(path), name) for path, name in names + shown + given if name not in known] == []
 
 
+def test_the_page_has_the_time_limit_of_each_kind_of_callback():
+    """The table of CallTimeout against the one in C: {name of a kind: {call: milliseconds}}."""
+    source = text_of('plugin/config_calls.c')
+    names = dict(re.findall(r'\[(GROUP_\w+)\]\s*=\s*"(\w+)"', source))
+    (locked,) = re.findall(r'#define LOCKED_MS \((\d+)u \* 1000u\)', source)
+    known = {name: {} for group, name in names.items() if group != 'GROUP_NONE'}
+    for call, group, limit in re.findall(r'\[OPB_CALL_(\w+)_INDEX\] = \{(GROUP_\w+), (\w+)\}', source):
+        known[names[group]][call] = {'0': 'no limit', 'LOCKED_MS': locked}[limit]
+    words = {'create': 'STORAGE_CREATE', 'read': 'STORAGE_READ', 'remove': 'STORAGE_REMOVE', 'lookup': 'COMMITMENT_LOOKUP'}
+    (table,) = re.findall(r'^\| kind \| without any configuration \|\n\|.*\n((?:\|.*\n)+)', text_of('docs/configuration.md'), re.M)
+    for kinds, limit in re.findall(r'^\| (.*?) \| (no limit|\d+)', table, re.M):
+        for name, which in re.findall(r'`(\w+)`(?:: ([^`]*))?', kinds):
+            parts = [start for word, start in words.items() if word in (which or '')]
+            meant = [call for call in known[name] if not parts or call.startswith(tuple(parts))]
+            if name == 'StorageCommitment' and not parts:
+                meant.remove('COMMITMENT_LOOKUP')    # which has a row of its own
+            assert meant and {known[name].pop(call) for call in meant} == {limit}, (name, which, limit)
+    assert [name for name, calls in known.items() if calls] == []
+
+
 @pytest.mark.parametrize('key', documented(CHAPTERS[2]))
 def test_the_pool_refuses_what_the_page_does_not_allow(tmp_path, key):
     """By key, and by the range that its row has."""
