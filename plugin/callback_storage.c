@@ -14,6 +14,8 @@
 #include "log.h"
 #include "policy.h"
 
+#include "protocol/blocks.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +114,7 @@ read_pack(struct opb_message *message, struct opb_session *session, void *contex
     pack_file(message, context);
 }
 
-/* A large file is not copied: it was read into memory that free() frees. */
+/* A large file is not copied: it was read into memory that opb_block_free() frees. */
 static void
 read_result(struct opb_reader *reader, void *context)
 {
@@ -151,7 +153,7 @@ callback_read(void **content, int64_t *size, const char *uuid,
         code = OrthancPluginErrorCode_NotEnoughMemory;
     }
     if (code != OrthancPluginErrorCode_Success) {
-        free(storage.file);
+        opb_block_free(storage.file);
         return code;
     }
     *content = storage.file;
@@ -184,7 +186,7 @@ opb_register_storage(OrthancPluginContext *context)
     const _OrthancPluginRegisterStorageArea params = {.create = callback_create,
                                                       .read = callback_read,
                                                       .remove = callback_remove,
-                                                      .free = free};
+                                                      .free = opb_block_free};
 
     return context->InvokeService(context, _OrthancPluginService_RegisterStorageArea,
                                   &params);

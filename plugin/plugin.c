@@ -24,6 +24,8 @@
 #include "plugin/shim.h"
 #include "plugin/stack.h"
 
+#include "protocol/blocks.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -73,6 +75,7 @@ end_node(struct opb_node *node)
     }
     opb_node_set_current(NULL);
     opb_stacks_fini();
+    opb_blocks_fini();
     opb_shim_free(node->context);
     opb_node_free(node);
 }

@@ -8,8 +8,8 @@
  */
 #include "protocol/frame.h"
 
+#include "protocol/blocks.h"
 #include "protocol/internal.h"
-#include "protocol/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +18,7 @@ static void *
 malloc_allocate(void *context, size_t bytes, void **owner)
 {
     (void)context;
-    *owner = malloc(bytes);
-    opb_pages_prefer_large(*owner, bytes);
+    *owner = opb_block_alloc(bytes);
     return *owner;
 }
 
@@ -27,7 +26,7 @@ static void
 malloc_release(void *context, void *owner)
 {
     (void)context;
-    free(owner);
+    opb_block_free(owner);
 }
 
 const struct opb_segment_memory opb_segment_malloc = {

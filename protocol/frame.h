@@ -30,7 +30,7 @@ struct opb_segment_memory {
     void (*release)(void *context, void *owner);
     void *context;
 };
-/* malloc and free; owner is the memory itself. */
+/* opb_block_alloc() and opb_block_free(); owner is the memory itself. */
 extern const struct opb_segment_memory opb_segment_malloc;
 
 enum opb_frame_type { OPB_REQUEST = 0, OPB_RESPONSE = 1, OPB_NOTIFY = 2 };

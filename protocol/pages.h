@@ -2,7 +2,7 @@
 /* protocol/pages.h - large pages for large buffers
  *
  * Here:      a hint to the kernel. A buffer of 50 MB that is filled once costs 12,000 page
- * faults, four times as long as the copy into it. Elsewhere: who allocates (frame.c,
+ * faults, four times as long as the copy into it. Elsewhere: who allocates (blocks.c,
  * worker/module/link.c).
  */
 #ifndef OPB_PAGES_H
