@@ -22,18 +22,38 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Reads up to so many digits. False if there is none; *text is behind them. */
+static bool
+read_number(const char **text, unsigned most_digits, uint32_t *out)
+{
+    const char *begin = *text;
+
+    *out = 0;
+    while (**text >= '0' && **text <= '9' && *text < begin + most_digits) {
+        *out = *out * 10u + (uint32_t)(**text - '0');
+        (*text)++;
+    }
+    return *text != begin;
+}
+
+/* By hand: it is asked for by each invocation, and sscanf() takes 1500 instructions. */
 uint32_t
 opb_orthanc_version(const char *text)
 {
-    unsigned major = 0;
-    unsigned minor = 0;
-    unsigned revision = 0;
+    uint32_t major;
+    uint32_t minor;
+    uint32_t revision = 0;
 
     if (strcmp(text, "mainline") == 0) {
         return UINT32_MAX;
     }
-    if (sscanf(text, "%4u.%3u.%3u", &major, &minor, &revision) < 2) {
+    if (!read_number(&text, 4, &major) || *text++ != '.' ||
+        !read_number(&text, 3, &minor)) {
         return 0;
+    }
+    if (*text == '.') {
+        text++;
+        (void)read_number(&text, 3, &revision); /* "1.13." is 1.13.0 */
     }
     return major * 1000000u + minor * 1000u + revision;
 }

@@ -801,7 +801,14 @@ versions_compare_as_numbers(void **state)
     assert_int_equal(opb_orthanc_version("1.12.6"), 1012006);
     assert_int_equal(opb_orthanc_version("1.13"), 1013000);
     assert_int_equal(opb_orthanc_version("mainline"), UINT32_MAX);
+    assert_int_equal(opb_orthanc_version("1.13."), 1013000);
+    assert_int_equal(opb_orthanc_version("1.12.6-rc"), 1012006);
+    assert_int_equal(opb_orthanc_version("99.999.9999"), 99999999);
     assert_int_equal(opb_orthanc_version("what"), 0);
+    assert_int_equal(opb_orthanc_version("1"), 0);
+    assert_int_equal(opb_orthanc_version("1."), 0);
+    assert_int_equal(opb_orthanc_version(".1"), 0);
+    assert_int_equal(opb_orthanc_version(""), 0);
 }
 
 #define INVOCATION_TEST(function)                                                          \
