@@ -23,7 +23,7 @@
 #define OPB_MAX_WORKERS        64u           /* hosts of one generation of a node */
 #define OPB_MAX_SCRIPTS        64u           /* of one node */
 #define OPB_MAX_SCRIPT_BYTES   (64u * 1024u) /* their paths together, each with a NUL */
-#define OPB_RING_BYTES         (128u * 1024u) /* of each direction of a lane in memory */
+#define OPB_RING_BYTES         (256u * 1024u) /* of each direction of a lane in memory */
 #define OPB_RING_METHOD        0xffffffffu    /* of the notification that accepts one */
 
 #define OPB_FOREVER UINT64_MAX /* deadline_ms: no deadline */
