@@ -107,6 +107,12 @@ opb_lane_expect_prompt(struct opb_lane *lane)
     lane->is_prompt = true;
 }
 
+void
+opb_lane_expect_wakening(struct opb_lane *lane, bool is_expected)
+{
+    lane->is_waking = is_expected;
+}
+
 int
 opb_lane_fd(const struct opb_lane *lane)
 {

@@ -21,11 +21,17 @@
 
 /* Longer than a script takes from one SDK call to the next and than most SDK calls take,
  * about as long as a sleeping thread takes to be woken on another core. */
-#define LINGER_NS          50000
+#define LINGER_NS 50000
+/* To wake a thread on another core, and for it to run a short function of Python. */
+#define WAKENING_NS        150000
 #define LOOKS_BEFORE_YIELD 64 /* at memory, some microseconds together */
 #define MOST_SKIPPED       15u
+#define MOST_CROWDED       255u
 
 enum want { WANT_DATA, WANT_ROOM };
+
+/* What came of looking. Crowded: others need the core, who looks there is late. */
+enum look { LOOK_FOUND, LOOK_VAIN, LOOK_CROWDED };
 
 /* -- the socket ---------------------------------------------------------------- */
 
@@ -230,29 +236,41 @@ elapsed_ns(const struct timespec *begin, const struct timespec *end)
            begin->tv_nsec;
 }
 
-/* True if it has come within LINGER_NS. */
+/* Lets others have the core: the peer may be waiting for it. False if it was somebody else
+ * who took it, for longer than the peer does. */
 static bool
-look_for(struct opb_lane *lane, enum want want)
+yield_core(struct timespec *now)
+{
+    struct timespec before = *now;
+
+    (void)sched_yield();                       /* cannot fail */
+    (void)clock_gettime(CLOCK_MONOTONIC, now); /* nor this, for this clock */
+    return elapsed_ns(&before, now) < LINGER_NS;
+}
+
+static enum look
+look_for(struct opb_lane *lane, enum want want, int64_t limit_ns)
 {
     struct timespec begin;
     struct timespec now;
 
     for (int i = 0; i < LOOKS_BEFORE_YIELD; i++) {
         if (is_there(lane, want)) {
-            return true;
+            return LOOK_FOUND;
         }
         relax();
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &begin); /* cannot fail for this clock */
     now = begin;
-    while (elapsed_ns(&begin, &now) < LINGER_NS) {
-        (void)sched_yield(); /* the peer may be waiting for this very core */
-        if (is_there(lane, want)) {
-            return true;
+    while (elapsed_ns(&begin, &now) < limit_ns) {
+        if (!yield_core(&now)) {
+            return LOOK_CROWDED;
         }
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        if (is_there(lane, want)) {
+            return LOOK_FOUND;
+        }
     }
-    return false;
+    return LOOK_VAIN;
 }
 
 /* Sleeps until the peer says that there may be some, or is gone. */
@@ -308,7 +326,8 @@ read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
             }
         }
         if (status == OPB_OK && *count == 0 &&
-            !(is_bulk && look_for(lane, WANT_DATA))) { /* the rest is on its way */
+            !(is_bulk && look_for(lane, WANT_DATA, LINGER_NS) ==
+                             LOOK_FOUND)) { /* the rest is on its way */
             status = sleep_for(lane, WANT_DATA, deadline_ms);
         }
         if (status != OPB_OK) {
@@ -340,7 +359,7 @@ write_ring(struct opb_lane *lane, struct iovec *parts, size_t part_count,
             status = wake_peer(lane);
         }
         if (status == OPB_OK && count == 0 && part_count > 0 &&
-            !look_for(lane, WANT_ROOM)) {
+            look_for(lane, WANT_ROOM, LINGER_NS) != LOOK_FOUND) {
             status = sleep_for(lane, WANT_ROOM, deadline_ms);
         }
         if (status != OPB_OK) {
@@ -394,9 +413,8 @@ opb_stream_write_now(struct opb_lane *lane, const void *bytes, size_t byte_count
     return errno == EAGAIN || errno == EWOULDBLOCK ? OPB_OK : OPB_GONE;
 }
 
-/* Looks at the socket for LINGER_NS. */
-static bool
-look_at_socket(struct opb_lane *lane)
+static enum look
+look_at_socket(struct opb_lane *lane, int64_t limit_ns)
 {
     struct timespec begin;
     struct timespec now;
@@ -404,34 +422,52 @@ look_at_socket(struct opb_lane *lane)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &begin); /* cannot fail for this clock */
     now = begin;
-    while (elapsed_ns(&begin, &now) < LINGER_NS) {
+    while (elapsed_ns(&begin, &now) < limit_ns) {
         if (recv(lane->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN) {
-            return true; /* there is something; the next receive says what */
+            return LOOK_FOUND; /* there is something; the next receive says what */
         }
-        (void)sched_yield(); /* the peer may be waiting for this very core */
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        if (!yield_core(&now)) {
+            return LOOK_CROWDED;
+        }
     }
-    return false;
+    return LOOK_VAIN;
+}
+
+/* How often to go without, after a look. */
+static unsigned
+skip_after(enum look look, unsigned skipped)
+{
+    switch (look) {
+    case LOOK_FOUND:
+        return 0;
+    case LOOK_VAIN:
+        skipped = skipped * 2 + 1;
+        return skipped < MOST_SKIPPED ? skipped : MOST_SKIPPED;
+    case LOOK_CROWDED:
+        break;
+    }
+    skipped = skipped * 4 + 3;
+    return skipped < MOST_CROWDED ? skipped : MOST_CROWDED;
 }
 
 void
-opb_stream_linger(struct opb_lane *lane)
+opb_stream_linger(struct opb_lane *lane, bool is_waking)
 {
-    bool has_come;
+    struct opb_linger *linger = is_waking ? &lane->wakening : &lane->between;
+    int64_t limit_ns = is_waking ? WAKENING_NS : LINGER_NS;
+    enum look look;
 
     if (lane->in_start != lane->in_end) {
         return;
     }
-    if (lane->lingers_to_skip > 0) {
-        lane->lingers_to_skip--;
+    if (linger->to_skip > 0) {
+        linger->to_skip--;
         return;
     }
-    has_come = lane->ring != NULL ? look_for(lane, WANT_DATA) : look_at_socket(lane);
-    lane->lingers_skipped = has_come ? 0 : lane->lingers_skipped * 2 + 1;
-    if (lane->lingers_skipped > MOST_SKIPPED) {
-        lane->lingers_skipped = MOST_SKIPPED;
-    }
-    lane->lingers_to_skip = lane->lingers_skipped;
+    look = lane->ring != NULL ? look_for(lane, WANT_DATA, limit_ns)
+                              : look_at_socket(lane, limit_ns);
+    linger->skipped = skip_after(look, linger->skipped);
+    linger->to_skip = linger->skipped;
 }
 
 bool

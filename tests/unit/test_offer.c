@@ -255,6 +255,61 @@ a_shutdown_wakes_the_reader(void **state)
     opb_thread_join(reader);
 }
 
+/* How often it looks at all, of so many times, while nothing comes. */
+static unsigned
+looks_in_vain(struct opb_lane *lane, bool is_waking, unsigned times)
+{
+    struct opb_linger *linger = is_waking ? &lane->wakening : &lane->between;
+    unsigned looks = 0;
+
+    for (unsigned i = 0; i < times; i++) {
+        looks += linger->to_skip == 0;
+        opb_stream_linger(lane, is_waking);
+    }
+    return looks;
+}
+
+static void
+who_looks_in_vain_looks_less_often(void **state)
+{
+    struct fixture *fixture = *state;
+
+    /* after 1, 3, 7, 15 that are left out; fewer where others need the core */
+    assert_in_range(looks_in_vain(fixture->a, true, 100), 2, 9);
+    assert_int_equal(fixture->a->between.to_skip, 0); /* that is another matter */
+    assert_in_range(looks_in_vain(fixture->a, false, 100), 2, 9);
+}
+
+static void
+who_finds_something_looks_each_time_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    (void)looks_in_vain(fixture->a, true, 100);
+    send_number(fixture->b, fixture->message, 2, 20);
+    for (unsigned i = 0; i < 300 && fixture->a->wakening.skipped > 0; i++) {
+        opb_stream_linger(fixture->a, true);
+    }
+    assert_int_equal(fixture->a->wakening.skipped, 0);
+    assert_int_equal(fixture->a->wakening.to_skip, 0);
+    opb_assert_number(fixture->a, 2, 20);
+}
+
+static void
+looking_ends_where_nothing_comes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct opb_frame *response;
+    uint64_t begin_ms = opb_clock_ms();
+
+    opb_lane_expect_wakening(fixture->a, true);
+    opb_message_begin_request(fixture->message, 2, 0);
+    assert_int_equal(opb_exchange(fixture->a, fixture->message, NULL, NULL,
+                                  opb_deadline_ms(20), &response),
+                     OPB_LATE);
+    assert_true(opb_clock_ms() - begin_ms >= 20);
+}
+
 static void
 a_shutdown_ends_the_reading_of_a_peer_that_goes_on(void **state)
 {
@@ -363,6 +418,9 @@ main(void)
         WITH_MEMORY(a_writer_whose_peer_does_not_read_is_late),
         WITH_MEMORY(what_a_peer_wrote_before_it_left_is_read),
         WITH_MEMORY(a_shutdown_wakes_the_reader),
+        WITH_MEMORY(who_looks_in_vain_looks_less_often),
+        WITH_MEMORY(who_finds_something_looks_each_time_again),
+        WITH_MEMORY(looking_ends_where_nothing_comes),
         WITH_MEMORY(a_shutdown_ends_the_reading_of_a_peer_that_goes_on),
         WITH_MEMORY(what_was_written_before_a_shutdown_is_read),
         WITH_MEMORY(an_idle_lane_is_not_stale_and_one_that_was_left_is),
