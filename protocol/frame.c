@@ -232,10 +232,12 @@ opb_frame_assemble(struct opb_frame **out, uint8_t **envelope, size_t envelope_b
     if (status != OPB_OK) {
         return status;
     }
-    frame = calloc(1, sizeof(*frame) + segment_list_bytes);
+    /* Not calloc(), which passes over what this thread has just freed. */
+    frame = malloc(sizeof(*frame) + segment_list_bytes);
     if (frame == NULL) {
         return OPB_NO_MEMORY;
     }
+    memset(frame, 0, sizeof(*frame));
     /* One chunk that holds the whole tree; a little more for alignment. */
     if (!msgpack_zone_init(&frame->zone, (item_count + 2) * sizeof(msgpack_object))) {
         status = OPB_NO_MEMORY;
