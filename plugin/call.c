@@ -606,6 +606,9 @@ serve_lane(void *argument)
             status = serve(&server, service->lane, frame);
         }
         opb_frame_free(frame);
+        if (status == OPB_OK) {
+            opb_lane_linger(service->lane); /* a script that makes one call makes two */
+        }
     }
     innermost = level.outer;
     opb_session_message_back(service->session, server.message);

@@ -113,6 +113,12 @@ opb_lane_expect_wakening(struct opb_lane *lane, bool is_expected)
     lane->is_waking = is_expected;
 }
 
+void
+opb_lane_linger(struct opb_lane *lane)
+{
+    opb_stream_linger(lane, false);
+}
+
 int
 opb_lane_fd(const struct opb_lane *lane)
 {

@@ -67,6 +67,11 @@ OPB_MUST_CHECK enum opb_status opb_lane_post(struct opb_lane *lane,
 void opb_lane_flush(struct opb_lane *lane);
 bool opb_lane_has_posts(struct opb_lane *lane); /* any thread */
 
+/* For who serves the lane, between two frames: looks for the next for some microseconds,
+ * since requests often come in a row. Reads nothing, reports nothing, and often does not
+ * look where that has been in vain. Owner only. */
+void opb_lane_linger(struct opb_lane *lane);
+
 /* Reads one whole frame. Gives *out. OPB_LATE leaves the lane usable, with what has
  * come so far kept, unless a large frame (64 KiB, or segments) was half read. */
 OPB_MUST_CHECK enum opb_status
