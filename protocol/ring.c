@@ -24,19 +24,22 @@
 #define HEAD_BYTES   4096u
 #define RING_BYTES   ((size_t)HEAD_BYTES + 2 * (size_t)OPB_RING_BYTES)
 #define RING_MASK    (OPB_RING_BYTES - 1u)
-#define CACHE_LINE   64
+#define APART        128 /* two cache lines: some machines fetch them in pairs */
 #define SEALS        (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define LARGEST_STEP (OPB_RING_BYTES / 4u) /* so that the reader starts before the end */
 
 _Static_assert((OPB_RING_BYTES & RING_MASK) == 0, "the size of a ring is a power of two");
 
-/* In the shared memory. */
+/* In the shared memory. What the reader changes for each frame is apart from what the
+ * writer looks at for each: then only the first line and the bytes go from core to core. */
 struct direction {
-    alignas(CACHE_LINE) _Atomic uint32_t written; /* the writer's index */
-    _Atomic uint32_t is_room_awaited;             /* the writer sleeps */
-    alignas(CACHE_LINE) _Atomic uint32_t read;    /* the reader's index */
-    _Atomic uint32_t is_data_awaited;             /* the reader sleeps */
+    alignas(APART) _Atomic uint32_t written;         /* the writer's index */
+    _Atomic uint32_t is_room_awaited;                /* the writer sleeps */
+    alignas(APART) _Atomic uint32_t read;            /* the reader's index */
+    alignas(APART) _Atomic uint32_t is_data_awaited; /* the reader sleeps */
 };
+
+_Static_assert(2 * sizeof(struct direction) <= HEAD_BYTES, "both are in the first page");
 
 struct opb_ring {
     uint8_t *memory; /* owned */
@@ -44,8 +47,9 @@ struct opb_ring {
     struct direction *out;
     const uint8_t *in_bytes;
     uint8_t *out_bytes;
-    uint32_t read;    /* ours, as the peer sees it in in->read */
-    uint32_t written; /* ours, as the peer sees it in out->written */
+    uint32_t read;      /* ours, as the peer sees it in in->read */
+    uint32_t written;   /* ours, as the peer sees it in out->written */
+    uint32_t peer_read; /* out->read when it was last looked at: there is this much room */
 };
 
 /* The end that made the memory writes to the first direction. */
@@ -181,16 +185,19 @@ enum opb_status
 opb_ring_write(struct opb_ring *ring, const struct iovec *parts, size_t part_count,
                size_t *count, bool *is_awaited)
 {
-    uint32_t unread =
-        ring->written - atomic_load_explicit(&ring->out->read, memory_order_acquire);
-    uint32_t room;
+    uint32_t room = OPB_RING_BYTES - (ring->written - ring->peer_read);
 
     *count = 0;
     *is_awaited = false;
-    if (unread > OPB_RING_BYTES) {
-        return OPB_BAD_FRAME;
+    if (room < LARGEST_STEP) { /* perhaps there is more by now */
+        uint32_t peer_read = atomic_load_explicit(&ring->out->read, memory_order_acquire);
+
+        if (ring->written - peer_read > OPB_RING_BYTES) {
+            return OPB_BAD_FRAME;
+        }
+        ring->peer_read = peer_read;
+        room = OPB_RING_BYTES - (ring->written - peer_read);
     }
-    room = OPB_RING_BYTES - unread;
     if (room > LARGEST_STEP) {
         room = LARGEST_STEP;
     }

@@ -170,10 +170,14 @@ an_index_that_makes_no_sense_is_an_error_and_touches_nothing_else(void **state)
     struct pair *pair = *state;
     static const uint32_t odd[] = {OPB_RING_BYTES + 1, 0x7fffffff, 0x80000000, 0xffffffff};
     const struct iovec part = {.iov_base = (char[]){"x"}, .iov_len = 1};
-    char *bytes = malloc(OPB_RING_BYTES);
+    char *bytes = calloc(1, OPB_RING_BYTES);
     size_t refused = 0;
 
-    for (size_t at = 0; at < 512; at += 4) {
+    /* so full that the next write looks what was read */
+    for (size_t written = 0; written < OPB_RING_BYTES - 100;) {
+        written += write_some(pair->a, bytes, OPB_RING_BYTES - 100 - written);
+    }
+    for (size_t at = 0; at < 1024; at += 4) {
         for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
             uint32_t before;
             enum opb_status status;
