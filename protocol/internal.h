@@ -81,6 +81,7 @@ struct opb_lane {
     bool is_waking;             /* they come once the peer has woken: linger for longer */
     struct opb_linger between;  /* frames of an exchange, or before a prompt answer */
     struct opb_linger wakening; /* the first answer of a peer that sleeps */
+    unsigned looks;             /* at memory, before the core is yielded */
 
     struct opb_ring *ring;    /* owned; frames go through it, once both ends have agreed */
     struct opb_ring *offered; /* owned; the peer has not said whether it takes it */

@@ -23,10 +23,12 @@
  * about as long as a sleeping thread takes to be woken on another core. */
 #define LINGER_NS 50000
 /* To wake a thread on another core, and for it to run a short function of Python. */
-#define WAKENING_NS        150000
-#define LOOKS_BEFORE_YIELD 64 /* at memory, some microseconds together */
-#define MOST_SKIPPED       15u
-#define MOST_CROWDED       255u
+#define WAKENING_NS 150000
+/* Looks at memory before the first yield: the most take some 3 microseconds. */
+#define FEWEST_LOOKS 16u
+#define MOST_LOOKS   128u
+#define MOST_SKIPPED 15u
+#define MOST_CROWDED 255u
 
 enum want { WANT_DATA, WANT_ROOM };
 
@@ -248,14 +250,28 @@ yield_core(struct timespec *now)
     return elapsed_ns(&before, now) < LINGER_NS;
 }
 
+/* A peer that has answered when the first yield returns probably shares this core with us:
+ * all looks before that are in its way. One that takes more of them is on another. */
+static void
+learn_looks(struct opb_lane *lane, unsigned yields)
+{
+    unsigned looks = yields == 1 ? lane->looks / 2 : lane->looks * 2;
+
+    lane->looks = looks < FEWEST_LOOKS ? FEWEST_LOOKS
+                  : looks > MOST_LOOKS ? MOST_LOOKS
+                                       : looks;
+}
+
 static enum look
 look_for(struct opb_lane *lane, enum want want, int64_t limit_ns)
 {
     struct timespec begin;
     struct timespec now;
+    unsigned yields = 0;
 
-    for (int i = 0; i < LOOKS_BEFORE_YIELD; i++) {
+    for (unsigned i = 0; i < lane->looks || i < FEWEST_LOOKS; i++) {
         if (is_there(lane, want)) {
+            learn_looks(lane, 0);
             return LOOK_FOUND;
         }
         relax();
@@ -266,7 +282,9 @@ look_for(struct opb_lane *lane, enum want want, int64_t limit_ns)
         if (!yield_core(&now)) {
             return LOOK_CROWDED;
         }
+        yields++;
         if (is_there(lane, want)) {
+            learn_looks(lane, yields);
             return LOOK_FOUND;
         }
     }

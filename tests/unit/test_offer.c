@@ -296,6 +296,22 @@ who_finds_something_looks_each_time_again(void **state)
 }
 
 static void
+who_finds_something_before_it_yields_looks_for_longer(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->a->looks = 0;
+    send_number(fixture->b, fixture->message, 2, 20);
+    for (unsigned looks = 16; looks <= 128; looks *= 2) {
+        opb_stream_linger(fixture->a, false);
+        assert_int_equal(fixture->a->looks, looks);
+    }
+    opb_stream_linger(fixture->a, false);
+    assert_int_equal(fixture->a->looks, 128); /* no longer than that */
+    opb_assert_number(fixture->a, 2, 20);
+}
+
+static void
 looking_ends_where_nothing_comes(void **state)
 {
     struct fixture *fixture = *state;
@@ -420,6 +436,7 @@ main(void)
         WITH_MEMORY(a_shutdown_wakes_the_reader),
         WITH_MEMORY(who_looks_in_vain_looks_less_often),
         WITH_MEMORY(who_finds_something_looks_each_time_again),
+        WITH_MEMORY(who_finds_something_before_it_yields_looks_for_longer),
         WITH_MEMORY(looking_ends_where_nothing_comes),
         WITH_MEMORY(a_shutdown_ends_the_reading_of_a_peer_that_goes_on),
         WITH_MEMORY(what_was_written_before_a_shutdown_is_read),
