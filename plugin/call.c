@@ -198,26 +198,6 @@ earlier(uint64_t a_ms, uint64_t b_ms)
     return a_ms < b_ms ? a_ms : b_ms;
 }
 
-/* A call has two threads, of which one waits. It may do so awake where there is a core for
- * each: then its answer costs no wake-up. */
-static void
-enter_host(struct job *job)
-{
-    atomic_uint *count = &job->node->running_count;
-    uint32_t others = depth > 1 ? atomic_load_explicit(count, memory_order_relaxed) - 1u
-                                : atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-
-    opb_lane_expect_wakening(job->lane, 2 * (others + 1u) <= job->node->core_count);
-}
-
-static void
-leave_host(struct job *job)
-{
-    if (depth == 1) {
-        (void)atomic_fetch_sub_explicit(&job->node->running_count, 1, memory_order_relaxed);
-    }
-}
-
 /* Runs a job on its lane, and makes the lane the one of the thread meanwhile. The time that
  * it may take begins here: to wait for a host is another matter. */
 static void
@@ -240,10 +220,8 @@ run_on_lane(struct job *job, char *text, size_t capacity)
     }
     innermost = &level;
     depth++;
-    enter_host(job);
     job->outcome =
         exchange(job->session, job->lane, job->io, level.deadline_ms, text, capacity);
-    leave_host(job);
     depth--;
     innermost = level.outer;
 }

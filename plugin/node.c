@@ -13,20 +13,10 @@
 #include "protocol/sockets.h"
 
 #include <stdatomic.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 static _Atomic(struct opb_node *) current_node;
-
-static uint32_t
-count_cores(void)
-{
-    cpu_set_t cores;
-
-    return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? (uint32_t)CPU_COUNT(&cores)
-                                                            : 1u;
-}
 
 enum opb_status
 opb_node_new(struct opb_node **out)
@@ -52,7 +42,6 @@ opb_node_new(struct opb_node **out)
     }
     node->born_ms = opb_clock_ms();
     node->worker_count = 1;
-    node->core_count = count_cores();
     *out = node;
     return OPB_OK;
 

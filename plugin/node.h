@@ -81,8 +81,6 @@ struct opb_node {
     struct opb_counts counts;
     struct opb_call_stats *call_stats; /* as old as the node */
     struct opb_history *history;       /* likewise */
-    uint32_t core_count;               /* that this process may use */
-    atomic_uint running_count;         /* calls in a host, without those inside of others */
     atomic_uint waiting_count;         /* calls that wait for a host, or for a lane to it */
     atomic_uint_least64_t shortage_ms; /* when one was last said: session.c */
 

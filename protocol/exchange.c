@@ -46,8 +46,8 @@ static enum opb_status
 await_response(struct opb_lane *lane, uint32_t msgid, opb_serve_fn serve, void *context,
                uint64_t deadline_ms, struct opb_frame **response)
 {
-    if (lane->is_prompt || lane->is_waking) {
-        opb_stream_linger(lane, lane->is_waking);
+    if (lane->is_prompt) {
+        opb_stream_linger(lane);
     }
     for (;;) {
         struct opb_frame *frame;
@@ -77,7 +77,7 @@ await_response(struct opb_lane *lane, uint32_t msgid, opb_serve_fn serve, void *
         if (deadline_ms != OPB_FOREVER && opb_clock_ms() >= deadline_ms) {
             return OPB_LATE; /* a peer that never stops asking is late too */
         }
-        opb_stream_linger(lane, false); /* SDK calls often come in a row */
+        opb_stream_linger(lane); /* SDK calls often come in a row */
     }
 }
 

@@ -77,11 +77,9 @@ struct opb_lane {
     int fd; /* owned, never changes */
     const struct opb_segment_memory *memory;
     bool is_trusted;
-    bool is_prompt;             /* its answers come soon: linger before sleeping */
-    bool is_waking;             /* they come once the peer has woken: linger for longer */
-    struct opb_linger between;  /* frames of an exchange, or before a prompt answer */
-    struct opb_linger wakening; /* the first answer of a peer that sleeps */
-    unsigned looks;             /* at memory, before the core is yielded */
+    bool is_prompt;           /* its answers come soon: linger before sleeping */
+    struct opb_linger linger; /* between frames */
+    unsigned looks;           /* at memory, before the core is yielded */
 
     struct opb_ring *ring;    /* owned; frames go through it, once both ends have agreed */
     struct opb_ring *offered; /* owned; the peer has not said whether it takes it */
@@ -130,8 +128,8 @@ OPB_MUST_CHECK enum opb_status opb_stream_write_now(struct opb_lane *lane,
                                                     size_t *written);
 /* Looks for the next frame for some microseconds, so that one that is about to come finds
  * its reader awake. Reads nothing and reports nothing. Where the last looks were in vain,
- * it often does not look. is_waking: for as long as it takes a sleeping peer to answer. */
-void opb_stream_linger(struct opb_lane *lane, bool is_waking);
+ * it often does not look. */
+void opb_stream_linger(struct opb_lane *lane);
 /* False: there is something to read, or the peer is gone. */
 bool opb_stream_is_quiet(struct opb_lane *lane);
 

@@ -108,15 +108,9 @@ opb_lane_expect_prompt(struct opb_lane *lane)
 }
 
 void
-opb_lane_expect_wakening(struct opb_lane *lane, bool is_expected)
-{
-    lane->is_waking = is_expected;
-}
-
-void
 opb_lane_linger(struct opb_lane *lane)
 {
-    opb_stream_linger(lane, false);
+    opb_stream_linger(lane);
 }
 
 int

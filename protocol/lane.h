@@ -34,10 +34,6 @@ void opb_lane_trust(struct opb_lane *lane);
 /* The peer answers requests on this lane soon: opb_exchange() looks for the answer some
  * microseconds before it sleeps. Owner only. */
 void opb_lane_expect_prompt(struct opb_lane *lane);
-/* The peer sleeps when the next request comes, and there is a core for it: opb_exchange()
- * looks for the first frame that it sends back for as long as waking it and a short
- * function take. Owner only. */
-void opb_lane_expect_wakening(struct opb_lane *lane, bool is_expected);
 
 /* The two ends of a lane on one machine can share memory, in which frames need no system
  * call. Acceptor: offers some with the welcome. Opener: takes it, if it is offered. Where

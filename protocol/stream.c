@@ -22,8 +22,6 @@
 /* Longer than a script takes from one SDK call to the next and than most SDK calls take,
  * about as long as a sleeping thread takes to be woken on another core. */
 #define LINGER_NS 50000
-/* To wake a thread on another core, and for it to run a short function of Python. */
-#define WAKENING_NS 150000
 /* Looks at memory before the first yield: the most take some 3 microseconds. */
 #define FEWEST_LOOKS 16u
 #define MOST_LOOKS   128u
@@ -263,7 +261,7 @@ learn_looks(struct opb_lane *lane, unsigned yields)
 }
 
 static enum look
-look_for(struct opb_lane *lane, enum want want, int64_t limit_ns)
+look_for(struct opb_lane *lane, enum want want)
 {
     struct timespec begin;
     struct timespec now;
@@ -278,7 +276,7 @@ look_for(struct opb_lane *lane, enum want want, int64_t limit_ns)
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &begin); /* cannot fail for this clock */
     now = begin;
-    while (elapsed_ns(&begin, &now) < limit_ns) {
+    while (elapsed_ns(&begin, &now) < LINGER_NS) {
         if (!yield_core(&now)) {
             return LOOK_CROWDED;
         }
@@ -344,8 +342,8 @@ read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
             }
         }
         if (status == OPB_OK && *count == 0 &&
-            !(is_bulk && look_for(lane, WANT_DATA, LINGER_NS) ==
-                             LOOK_FOUND)) { /* the rest is on its way */
+            !(is_bulk &&
+              look_for(lane, WANT_DATA) == LOOK_FOUND)) { /* the rest is on its way */
             status = sleep_for(lane, WANT_DATA, deadline_ms);
         }
         if (status != OPB_OK) {
@@ -377,7 +375,7 @@ write_ring(struct opb_lane *lane, struct iovec *parts, size_t part_count,
             status = wake_peer(lane);
         }
         if (status == OPB_OK && count == 0 && part_count > 0 &&
-            look_for(lane, WANT_ROOM, LINGER_NS) != LOOK_FOUND) {
+            look_for(lane, WANT_ROOM) != LOOK_FOUND) {
             status = sleep_for(lane, WANT_ROOM, deadline_ms);
         }
         if (status != OPB_OK) {
@@ -432,7 +430,7 @@ opb_stream_write_now(struct opb_lane *lane, const void *bytes, size_t byte_count
 }
 
 static enum look
-look_at_socket(struct opb_lane *lane, int64_t limit_ns)
+look_at_socket(struct opb_lane *lane)
 {
     struct timespec begin;
     struct timespec now;
@@ -440,7 +438,7 @@ look_at_socket(struct opb_lane *lane, int64_t limit_ns)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &begin); /* cannot fail for this clock */
     now = begin;
-    while (elapsed_ns(&begin, &now) < limit_ns) {
+    while (elapsed_ns(&begin, &now) < LINGER_NS) {
         if (recv(lane->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN) {
             return LOOK_FOUND; /* there is something; the next receive says what */
         }
@@ -469,10 +467,9 @@ skip_after(enum look look, unsigned skipped)
 }
 
 void
-opb_stream_linger(struct opb_lane *lane, bool is_waking)
+opb_stream_linger(struct opb_lane *lane)
 {
-    struct opb_linger *linger = is_waking ? &lane->wakening : &lane->between;
-    int64_t limit_ns = is_waking ? WAKENING_NS : LINGER_NS;
+    struct opb_linger *linger = &lane->linger;
     enum look look;
 
     if (lane->in_start != lane->in_end) {
@@ -482,8 +479,7 @@ opb_stream_linger(struct opb_lane *lane, bool is_waking)
         linger->to_skip--;
         return;
     }
-    look = lane->ring != NULL ? look_for(lane, WANT_DATA, limit_ns)
-                              : look_at_socket(lane, limit_ns);
+    look = lane->ring != NULL ? look_for(lane, WANT_DATA) : look_at_socket(lane);
     linger->skipped = skip_after(look, linger->skipped);
     linger->to_skip = linger->skipped;
 }

@@ -257,14 +257,13 @@ a_shutdown_wakes_the_reader(void **state)
 
 /* How often it looks at all, of so many times, while nothing comes. */
 static unsigned
-looks_in_vain(struct opb_lane *lane, bool is_waking, unsigned times)
+looks_in_vain(struct opb_lane *lane, unsigned times)
 {
-    struct opb_linger *linger = is_waking ? &lane->wakening : &lane->between;
     unsigned looks = 0;
 
     for (unsigned i = 0; i < times; i++) {
-        looks += linger->to_skip == 0;
-        opb_stream_linger(lane, is_waking);
+        looks += lane->linger.to_skip == 0;
+        opb_stream_linger(lane);
     }
     return looks;
 }
@@ -275,9 +274,7 @@ who_looks_in_vain_looks_less_often(void **state)
     struct fixture *fixture = *state;
 
     /* after 1, 3, 7, 15 that are left out; fewer where others need the core */
-    assert_in_range(looks_in_vain(fixture->a, true, 100), 2, 9);
-    assert_int_equal(fixture->a->between.to_skip, 0); /* that is another matter */
-    assert_in_range(looks_in_vain(fixture->a, false, 100), 2, 9);
+    assert_in_range(looks_in_vain(fixture->a, 100), 2, 9);
 }
 
 static void
@@ -285,13 +282,13 @@ who_finds_something_looks_each_time_again(void **state)
 {
     struct fixture *fixture = *state;
 
-    (void)looks_in_vain(fixture->a, true, 100);
+    (void)looks_in_vain(fixture->a, 100);
     send_number(fixture->b, fixture->message, 2, 20);
-    for (unsigned i = 0; i < 300 && fixture->a->wakening.skipped > 0; i++) {
-        opb_stream_linger(fixture->a, true);
+    for (unsigned i = 0; i < 300 && fixture->a->linger.skipped > 0; i++) {
+        opb_stream_linger(fixture->a);
     }
-    assert_int_equal(fixture->a->wakening.skipped, 0);
-    assert_int_equal(fixture->a->wakening.to_skip, 0);
+    assert_int_equal(fixture->a->linger.skipped, 0);
+    assert_int_equal(fixture->a->linger.to_skip, 0);
     opb_assert_number(fixture->a, 2, 20);
 }
 
@@ -303,10 +300,10 @@ who_finds_something_before_it_yields_looks_for_longer(void **state)
     fixture->a->looks = 0;
     send_number(fixture->b, fixture->message, 2, 20);
     for (unsigned looks = 16; looks <= 128; looks *= 2) {
-        opb_stream_linger(fixture->a, false);
+        opb_stream_linger(fixture->a);
         assert_int_equal(fixture->a->looks, looks);
     }
-    opb_stream_linger(fixture->a, false);
+    opb_stream_linger(fixture->a);
     assert_int_equal(fixture->a->looks, 128); /* no longer than that */
     opb_assert_number(fixture->a, 2, 20);
 }
@@ -318,7 +315,7 @@ looking_ends_where_nothing_comes(void **state)
     struct opb_frame *response;
     uint64_t begin_ms = opb_clock_ms();
 
-    opb_lane_expect_wakening(fixture->a, true);
+    opb_lane_expect_prompt(fixture->a);
     opb_message_begin_request(fixture->message, 2, 0);
     assert_int_equal(opb_exchange(fixture->a, fixture->message, NULL, NULL,
                                   opb_deadline_ms(20), &response),
