@@ -9,8 +9,10 @@ endforeach()
 add_executable(opb_script_host script_host.c)
 opb_compile_options(opb_script_host)
 target_link_libraries(opb_script_host PRIVATE opb_protocol)
-opb_unit_test(plugin LIBS opb_plugin_test_support)
-add_dependencies(test_plugin orthanc-python-worker opb_script_host)
-target_compile_definitions(test_plugin PRIVATE
-  OPB_TEST_WORKER="$<TARGET_FILE:orthanc-python-worker>"
-  OPB_TEST_SCRIPT_HOST="$<TARGET_FILE:opb_script_host>")
+foreach(name IN ITEMS plugin plugin_reload)
+  opb_unit_test(${name} SOURCES plugin_server.c LIBS opb_plugin_test_support)
+  add_dependencies(test_${name} orthanc-python-worker opb_script_host)
+  target_compile_definitions(test_${name} PRIVATE
+    OPB_TEST_WORKER="$<TARGET_FILE:orthanc-python-worker>"
+    OPB_TEST_SCRIPT_HOST="$<TARGET_FILE:opb_script_host>")
+endforeach()
