@@ -64,11 +64,21 @@ send_failure(struct opb_node *node, OrthancPluginRestOutput *output, uint16_t st
 static void
 reload(struct opb_node *node, OrthancPluginRestOutput *output)
 {
+    static const char waits_for_itself[] =
+        "With \"Python.Reload\": \"replace\" the script cannot wait for its own end: ask "
+        "for this reload from outside";
     struct opb_reload *result = calloc(1, sizeof(*result)); /* the stack is small */
     json_t *answer;
 
     if (result == NULL) {
         send_failure(node, output, 500, "Not enough memory", json_null());
+        return;
+    }
+    if (node->config->reload_replaces &&
+        (opb_call_depth() > 0 || opb_call_is_inside(OPB_CALL_COUNT))) {
+        opb_log_error("%s", waits_for_itself);
+        send_failure(node, output, 409, waits_for_itself, json_null());
+        free(result);
         return;
     }
     if (opb_call_is_inside(OPB_CALL_LOAD_INDEX)) { /* which it would wait for */
@@ -87,7 +97,10 @@ reload(struct opb_node *node, OrthancPluginRestOutput *output)
         break;
     case OPB_RELOAD_FAILED:
         send_failure(node, output, 500,
-                     "The script could not be loaded: the generation before goes on",
+                     result->is_old_gone
+                         ? "The script could not be loaded, and the generation before has "
+                           "ended: no host serves"
+                         : "The script could not be loaded: the generation before goes on",
                      opb_json_text(result->text));
         break;
     case OPB_RELOAD_BUSY:

@@ -204,6 +204,21 @@ read_modules(const struct opb_config_reading *reading, const struct opb_config_k
 }
 
 static enum opb_status
+read_reload(const struct opb_config_reading *reading, const struct opb_config_key *key,
+            const json_t *value)
+{
+    bool *field = (bool *)(void *)((char *)reading->config + key->field);
+    const char *word = json_is_string(value) ? json_string_value(value) : "";
+
+    if (strlen(word) != json_string_length(value) ||
+        (strcmp(word, "beside") != 0 && strcmp(word, "replace") != 0)) {
+        return opb_config_refuse(reading, key, value, "\"beside\" or \"replace\"");
+    }
+    *field = strcmp(word, "replace") == 0;
+    return OPB_OK;
+}
+
+static enum opb_status
 read_value(const struct opb_config_reading *reading, const struct opb_config_key *key,
            json_t *value)
 {
@@ -239,6 +254,8 @@ read_value(const struct opb_config_reading *reading, const struct opb_config_key
         return opb_config_read_open(reading, key, value);
     case OPB_KEY_MODULES:
         return read_modules(reading, key, value);
+    case OPB_KEY_RELOAD:
+        return read_reload(reading, key, value);
     }
     return OPB_REFUSED;
 }

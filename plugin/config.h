@@ -53,6 +53,7 @@ struct opb_config {
     uint32_t max_calls;          /* Python.MaxCalls: of one host; 0: no limit */
     uint32_t max_memory_mb;      /* Python.MaxMemory (MiB): likewise */
     uint32_t max_events;         /* Python.MaxEvents (100000): that wait at a time */
+    bool reload_replaces;        /* Python.Reload is "replace", not "beside" */
     bool reload_on_change;       /* Python.ReloadOnChange */
     uint32_t stopped_timeout_ms; /* Python.StoppedTimeout (seconds, 45): the events until
                                     ORTHANC_STOPPED */

@@ -25,7 +25,8 @@ enum opb_config_key_type {
     OPB_KEY_OPEN,    /* Python.FailOpen: names of filters */
     OPB_KEY_NUMBER,  /* a whole one */
     OPB_KEY_SWITCH,  /* true or false: on unless it is false */
-    OPB_KEY_MODULES  /* Python.Preload: names of modules */
+    OPB_KEY_MODULES, /* Python.Preload: names of modules */
+    OPB_KEY_RELOAD   /* Python.Reload: one of two words */
 };
 
 struct opb_config_key {

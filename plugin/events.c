@@ -5,7 +5,8 @@
  * first, the next host gets it once more; an event that ends two hosts is set aside.
  *
  * A change of generation stands in the queue as an event of its own, which names the
- * session that calls went to before: it is the one for all events in front of it.
+ * session that calls went to before: it is the one for all events in front of it. If the
+ * old generation ends before there is a next one, it stands at the head of the queue.
  */
 #include "events.h"
 
@@ -14,6 +15,7 @@
 #include "invocation.h"
 #include "log.h"
 #include "losses.h"
+#include "routes.h"
 #include "threads.h"
 
 #include "protocol/sockets.h"
@@ -31,6 +33,7 @@ struct event {
     OrthancPluginChangeType change;
     OrthancPluginResourceType resource_type;
     bool is_switch;
+    bool is_open_ended;      /* of a switch: there is no next one yet */
     bool tell_old;           /* ORTHANC_STOPPED */
     bool tell_next;          /* ORTHANC_STARTED */
     struct opb_session *old; /* of a switch: a reference, or NULL */
@@ -48,12 +51,13 @@ struct opb_events {
     uint32_t count;
     struct event *first_switch; /* of those in the queue */
     struct event **last_switch;
-    uint64_t switch_count;    /* ever put into the queue */
-    uint64_t switch_done;     /* of those: the old session was told */
-    struct opb_losses losses; /* no room, or no memory */
-    uint64_t late_count;      /* after ORTHANC_STOPPED */
-    uint64_t aside_count;     /* have ended two hosts */
-    char at_hand[WHAT_BYTES]; /* what is being delivered, for logs */
+    uint32_t open_ended_count; /* of those that are open-ended: not done yet */
+    uint64_t switch_count;     /* ever put into the queue */
+    uint64_t switch_done;      /* of those: the old session was told */
+    struct opb_losses losses;  /* no room, or no memory */
+    uint64_t late_count;       /* after ORTHANC_STOPPED */
+    uint64_t aside_count;      /* have ended two hosts */
+    char at_hand[WHAT_BYTES];  /* what is being delivered, for logs */
     pthread_t thread;
     bool is_running;  /* the thread exists */
     bool is_stopping; /* it ends after the event at hand */
@@ -144,6 +148,15 @@ event_pack(struct opb_message *message, struct opb_session *session, void *conte
     opb_pack_cstr(message, event->resource_id);
 }
 
+/* Another script may have been loaded since the event came. */
+static bool
+event_check(struct opb_session *session, void *context)
+{
+    (void)context;
+    return opb_routes_session_has(opb_session_node(session)->routes, session,
+                                  OPB_CALL_CHANGE_INDEX);
+}
+
 /* Whether to stop trying: the queue is being closed, or Orthanc waits for its end. */
 static bool
 is_giving_up(struct opb_events *events)
@@ -174,8 +187,10 @@ static enum opb_outcome
 run(struct opb_events *events, struct opb_session *session, struct delivery *delivery,
     const char *what)
 {
-    struct opb_call_io io = {
-        .pack = event_pack, .context = delivery, .is_for_primary = true};
+    struct opb_call_io io = {.pack = event_pack,
+                             .context = delivery,
+                             .check = event_check,
+                             .is_for_primary = true};
 
     delivery->is_sent = false;
     if (session != NULL) {
@@ -341,6 +356,7 @@ deliver_switch(struct opb_events *events, const struct event *event,
                                   .resource_type = OrthancPluginResourceType_None,
                                   .resource_id = ""};
     struct delivery delivery = {.event = &stopped};
+    bool is_delivered;
 
     if (event->tell_old && opb_session_is_dead(event->old)) {
         opb_log_warning("The host (pid %ld) has ended before it was told ORTHANC_STOPPED",
@@ -350,7 +366,14 @@ deliver_switch(struct opb_events *events, const struct event *event,
         (void)run(events, event->old, &delivery, "on-change callback for ORTHANC_STOPPED");
     }
     note_switched(events);
-    return !event->tell_next || deliver(events, &started, session);
+    is_delivered = !event->tell_next ||
+                   deliver(events, &started, event->is_open_ended ? NULL : session);
+    if (event->is_open_ended) {
+        pthread_mutex_lock(&events->lock);
+        events->open_ended_count--;
+        pthread_mutex_unlock(&events->lock);
+    }
+    return is_delivered;
 }
 
 static void
@@ -370,6 +393,7 @@ drop_all(struct opb_events *events)
     events->first_switch = NULL;
     events->last_switch = &events->first_switch;
     events->switch_done = events->switch_count;
+    events->open_ended_count = 0;
     events->count = 0;
     pthread_mutex_unlock(&events->lock);
     for (; event != NULL; event = next) {
@@ -573,6 +597,59 @@ opb_events_switch(struct opb_events *events, const struct opb_switch *what,
         event = NULL;
         is_done = true;
         pthread_cond_broadcast(&events->changed);
+    }
+    pthread_mutex_unlock(&events->lock);
+    if (event != NULL) {
+        event_free(event);
+    }
+    return is_done;
+}
+
+/* Puts it at the head of the queue, after others of its kind. With the lock held. */
+static void
+push_early(struct opb_events *events, struct event *event)
+{
+    struct event **link;
+
+    for (link = &events->first; *link != NULL && (*link)->is_open_ended;
+         link = &(*link)->next) {
+    }
+    event->next = *link;
+    *link = event;
+    if (event->next == NULL) {
+        events->last = &event->next;
+    }
+    *events->last_switch = event;
+    events->last_switch = &event->next_switch;
+    pthread_cond_broadcast(&events->changed);
+}
+
+bool
+opb_events_end_old(struct opb_events *events, struct opb_session *old, bool old_listens,
+                   uint64_t *number)
+{
+    struct event *event = calloc(1, sizeof(*event));
+    bool is_done;
+
+    *number = 0;
+    if (event == NULL) {
+        return false;
+    }
+    event->is_switch = true;
+    event->is_open_ended = true;
+    if (old != NULL) {
+        event->old = opb_session_ref(old);
+    }
+    pthread_mutex_lock(&events->lock);
+    is_done = !events->has_stopped && !events->is_stopping && events->is_running;
+    /* without an old one, who comes next is told already if an earlier one waits for it */
+    if (is_done && (old != NULL || events->open_ended_count == 0)) {
+        event->tell_old = events->has_started && old_listens && old != NULL;
+        event->tell_next = events->has_started;
+        events->open_ended_count++;
+        *number = ++events->switch_count;
+        push_early(events, event);
+        event = NULL;
     }
     pthread_mutex_unlock(&events->lock);
     if (event != NULL) {

@@ -42,6 +42,12 @@ struct opb_switch {
  * meanwhile, Orthanc stops, or there is no memory: nothing was changed. *number is for: */
 OPB_MUST_CHECK bool opb_events_switch(struct opb_events *events,
                                       const struct opb_switch *what, uint64_t *number);
+/* The same before there is a next one: old gets ORTHANC_STOPPED at once, after the event
+ * that is being delivered; those in the queue wait, for whoever gets ORTHANC_STARTED before
+ * them: the next primary. Changes no session. *number: 0 if nobody has to be told. False:
+ * Orthanc stops, or there is no memory. */
+OPB_MUST_CHECK bool opb_events_end_old(struct opb_events *events, struct opb_session *old,
+                                       bool old_listens, uint64_t *number);
 /* Waits until old was told, or could not be. False: not before deadline_ms. */
 bool opb_events_wait_switch(struct opb_events *events, uint64_t number,
                             uint64_t deadline_ms);

@@ -42,6 +42,7 @@ opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome, const cha
     pool->has_next_failed = false;
     pool->reload.outcome = outcome;
     pool->reload.generation = pool->generation;
+    pool->reload.is_old_gone = outcome == OPB_RELOAD_FAILED && pool->is_old_gone;
     pool->reload.pid = primary != NULL ? opb_session_pid(primary) : 0;
     (void)snprintf(pool->reload.text, sizeof(pool->reload.text), "%s",
                    text); /* cut if it does not fit */
@@ -54,13 +55,27 @@ opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome, const cha
 }
 
 void
-opb_reload_log_failure(const struct opb_pool *pool, const char *text, bool is_logged)
+opb_reload_log_failure(struct opb_pool *pool, const char *text, bool is_logged)
 {
+    bool is_old_gone;
+
+    pthread_mutex_lock(&pool->lock);
+    is_old_gone = pool->is_old_gone;
+    pthread_mutex_unlock(&pool->lock);
     if (!is_logged) {
         opb_log_error("%s", text);
     }
-    opb_log_error("The next generation of %s could not be started: the one before goes on",
-                  pool->node->config->script_path);
+    if (is_old_gone) {
+        opb_log_error("The next generation of %s could not be started, and the one before "
+                      "has ended (Python.Reload is \"replace\"): no call is served until a "
+                      "host has loaded the script; it is tried again and again",
+                      pool->node->config->script_path);
+    }
+    else {
+        opb_log_error(
+            "The next generation of %s could not be started: the one before goes on",
+            pool->node->config->script_path);
+    }
 }
 
 void
@@ -69,7 +84,7 @@ opb_pool_reload(struct opb_pool *pool, struct opb_reload *out)
     const struct opb_config *config = pool->node->config;
     uint64_t deadline_ms = opb_deadline_ms(
         (uint64_t)config->start_timeout_ms * 2 + (uint64_t)config->reload_timeout_ms * 2 +
-        config->drain_timeout_ms + config->stop_timeout_ms + SPARE_MS);
+        config->drain_timeout_ms + (uint64_t)config->stop_timeout_ms * 2 + SPARE_MS);
     enum opb_status status = OPB_OK;
     uint64_t count;
 
@@ -157,6 +172,7 @@ opb_pool_stop_reloads(struct opb_pool *pool)
     }
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
+    opb_calls_go_on(pool->node); /* replace.c waits for them no more */
     for (uint32_t i = 0; i < pool->place_count; i++) {
         opb_next_end_session(&pool->places[i], "was ended, since the server stops");
     }
@@ -278,6 +294,9 @@ opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
         pool->places[worker].next_state = OPB_NEXT_HERE;
         if (are_all_here(pool, count)) {
             pool->step = OPB_STEP_LOADING;
+            if (pool->node->config->reload_replaces) {
+                opb_generation_interrupt(pool);
+            }
             pthread_cond_broadcast(&pool->changed);
         }
     }
@@ -294,6 +313,19 @@ opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
         opb_pool_drop_session(pool, session, OPB_NOT_NEEDED);
     }
     opb_pool_wake(pool);
+}
+
+void
+opb_generation_announce(struct opb_pool *pool, struct opb_session *const *next,
+                        uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        pool->switch_hosts[i] = opb_session_host(next[i]);
+    }
+    pool->switch_count = count;
+    pool->switching_host = pool->switch_hosts[0];
+    opb_node_set_scripts(pool->node, &pool->next_scripts);
+    pool->generation++;
 }
 
 void

@@ -94,6 +94,7 @@ admit(struct opb_place *place, struct opb_session *session, struct opb_lane **la
     }
     else {
         old = opb_place_keep_main_lane(place, session, lane, true);
+        pool->is_old_gone = false;
         if (other == NULL) {
             opb_routes_commit(routes, session);
         }
@@ -248,7 +249,8 @@ load_later_host(struct opb_place *place, struct opb_session *session)
         return;
     }
     opb_session_death(session, death, sizeof(death));
-    if (is_stopping || strcmp(death, OPB_NOT_NEEDED) == 0) {
+    if (is_stopping || strcmp(death, OPB_NOT_NEEDED) == 0 ||
+        (status == OPB_GONE && message[0] == '\0')) {
         return; /* another generation has taken its place meanwhile */
     }
     if (message[0] != '\0' && !is_logged) {
@@ -269,8 +271,10 @@ opb_place_run_loader(void *argument)
     while (!pool->is_stopping) {
         struct opb_session *session = place->arrived;
 
-        if (session == NULL && opb_generation_is_due(place)) {
-            place->next_state = OPB_NEXT_LOADING; /* a host is needed more than another */
+        /* a host is needed more than another, unless it would be replaced at once */
+        if ((session == NULL || pool->node->config->reload_replaces) &&
+            opb_generation_is_due(place)) {
+            place->next_state = OPB_NEXT_LOADING;
             pthread_mutex_unlock(&pool->lock);
             opb_generation_load(place);
             pthread_mutex_lock(&pool->lock);

@@ -74,6 +74,7 @@ struct opb_node {
     /* The hosts that take calls now, by their number in the generation, or NULL. The first
      * is the primary. */
     struct opb_session *sessions[OPB_MAX_WORKERS];
+    bool is_holding;             /* session_hold.c: calls wait, though there are hosts */
     struct opb_scripts *scripts; /* of the generation that serves: a reference, or NULL */
     uint64_t call_count;         /* that have been given a lane; tells what was used last */
     struct opb_invocation *server_calls; /* those that need the server and run on threads
@@ -81,6 +82,7 @@ struct opb_node {
     struct opb_counts counts;
     struct opb_call_stats *call_stats; /* as old as the node */
     struct opb_history *history;       /* likewise */
+    atomic_uint_least64_t hold_turn;   /* calls that wait since an earlier one are let in */
     atomic_uint waiting_count;         /* calls that wait for a host, or for a lane to it */
     atomic_uint_least64_t shortage_ms; /* when one was last said: session.c */
 

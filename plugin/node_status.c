@@ -25,6 +25,7 @@ struct facts {
     uint32_t ending_count;
     bool is_reloading;
     bool is_broken;
+    bool is_old_gone;
     bool has_failed; /* the last reload */
     char failure[sizeof(((struct opb_reload *)NULL)->text)];
 };
@@ -54,6 +55,7 @@ look_at_pool(struct opb_pool *pool, struct facts *facts)
     facts->ending_count = count_ending(pool);
     facts->is_reloading = pool->step != OPB_STEP_NONE;
     facts->is_broken = pool->is_broken;
+    facts->is_old_gone = pool->is_old_gone;
     facts->has_failed = pool->reload_count > 0 && pool->reload.outcome == OPB_RELOAD_FAILED;
     memcpy(facts->failure, pool->reload.text, sizeof(facts->failure));
     pthread_mutex_unlock(&pool->lock);
@@ -100,10 +102,13 @@ describe_events(struct opb_node *node)
 }
 
 static json_t *
-describe_reload(const struct facts *facts)
+describe_reload(const struct opb_node *node, const struct facts *facts)
 {
     json_t *object = json_object();
 
+    opb_json_set(object, "Mode",
+                 json_string(node->config->reload_replaces ? "replace" : "beside"));
+    opb_json_set(object, "OldIsGone", json_boolean(facts->is_old_gone));
     opb_json_set(object, "Running", json_boolean(facts->is_reloading));
     opb_json_set(object, "ScriptIsBroken", json_boolean(facts->is_broken));
     opb_json_set(object, "Failure",
@@ -172,7 +177,7 @@ opb_node_status_text(struct opb_node *node)
         opb_json_set(status, "Workers", describe_workers(node, facts));
         opb_status_set_hosts(node, status);
         opb_json_set_count(status, "EndingGenerations", facts->ending_count);
-        opb_json_set(status, "Reload", describe_reload(facts));
+        opb_json_set(status, "Reload", describe_reload(node, facts));
         restarts = opb_status_restarts(node);
         opb_json_set(status, "Deaths", opb_status_deaths(node, restarts));
         opb_json_set(status, "Restarts", restarts);

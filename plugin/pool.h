@@ -26,7 +26,7 @@ void opb_pool_host_hangs(struct opb_session *session, const char *reason);
 
 enum opb_reload_outcome {
     OPB_RELOAD_DONE,    /* the new generation serves */
-    OPB_RELOAD_FAILED,  /* the old one goes on */
+    OPB_RELOAD_FAILED,  /* the old one goes on, unless is_old_gone */
     OPB_RELOAD_BUSY,    /* another one is under way */
     OPB_RELOAD_STOPPING /* Orthanc starts or stops */
 };
@@ -35,12 +35,14 @@ struct opb_reload {
     enum opb_reload_outcome outcome;
     uint64_t generation; /* that serves now */
     pid_t pid;
-    char text[4096]; /* why it failed: a sentence, or exception and traceback */
+    bool is_old_gone; /* with "Python.Reload": "replace": no host serves */
+    char text[4096];  /* why it failed: a sentence, or exception and traceback */
 };
 
 /* Makes the next generation: starts a host, has it load the script while the one that runs
- * goes on, lets it take over. Waits for all of that; never longer than StartTimeout,
- * ReloadTimeout, and what old generations may still take to end. Any thread but the
+ * goes on, lets it take over; or ends that one before (Python.Reload). Waits for all of
+ * that; never longer than StartTimeout, ReloadTimeout, and what old generations may still
+ * take to end. Any thread but the
  * loader's. */
 void opb_pool_reload(struct opb_pool *pool, struct opb_reload *out);
 /* The same without waiting, once what is under way has ended. why is one sentence. */

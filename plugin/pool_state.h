@@ -59,6 +59,7 @@ struct opb_retired {
     struct opb_session *session; /* a reference */
     struct opb_lane *main_lane;  /* the thread's */
     uint64_t switch_number;
+    uint64_t drain_end_ms; /* 0: DrainTimeout begins with the thread */
     pthread_t thread;
     bool has_thread;
     bool is_done;    /* join it */
@@ -141,6 +142,7 @@ struct opb_pool {
     const char *reload_why;    /* static: of the one that runs, or was the last */
     bool is_reload_over;       /* Orthanc stops: no more of them */
     uint64_t generation;
+    bool is_old_gone; /* replace.c: the one before has ended, and none has loaded since */
     struct opb_scripts *next_scripts; /* what the next runs: a reference, or NULL */
     uint32_t next_count;              /* hosts of the next generation */
     uint32_t failed_host;             /* of the next, which could not be started; 0: none */
@@ -248,7 +250,7 @@ void opb_generation_lose(struct opb_pool *pool, const char *reason);
 void opb_reload_end(struct opb_pool *pool, enum opb_reload_outcome outcome,
                     const char *text);
 /* Logs one sentence; is_logged: it is in the log already. No lock is held. */
-void opb_reload_log_failure(const struct opb_pool *pool, const char *text, bool is_logged);
+void opb_reload_log_failure(struct opb_pool *pool, const char *text, bool is_logged);
 /* For who looks later. failure is "" if there was none. No lock is needed. */
 void opb_generation_note(const struct opb_pool *pool, uint64_t generation, pid_t pid,
                          const char *why, const char *failure);
@@ -262,6 +264,18 @@ void opb_next_take_all(struct opb_pool *pool,
 void opb_next_drop_all(struct opb_pool *pool,
                        struct opb_session *const sessions[OPB_MAX_WORKERS],
                        const char *reason);
+
+/* With the lock held, then wake: the pool keeps successors ready for these hosts from now
+ * on, and the generation counts, with what it runs. */
+void opb_generation_announce(struct opb_pool *pool, struct opb_session *const *next,
+                             uint32_t count);
+/* replace.c. Python.Reload is "replace": the loader thread of the primary, when all next
+ * hosts are here, ends the generation before. False: the next one is not to be loaded; if
+ * is_old_gone is not set, nothing has changed. */
+OPB_MUST_CHECK bool opb_generation_replace(struct opb_pool *pool, uint32_t count);
+/* When these are here: the supervisor thread, with the lock held. Who loads the script now,
+ * in the place of the primary, has no time left; then wake. */
+void opb_generation_interrupt(struct opb_pool *pool);
 
 /* takeover.c */
 /* A loader thread: whether its next host is to be loaded now, with the lock held; to do so.

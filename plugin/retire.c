@@ -107,7 +107,8 @@ await_death(const struct opb_retired *retired, bool has_finished)
         opb_session_wait_death(retired->session, opb_deadline_ms(EXIT_GRACE_MS))) {
         return;
     }
-    opb_pool_doom_session(pool, retired->session, OPB_NOT_FINISHED);
+    opb_pool_doom_session(pool, retired->session,
+                          retired->main_lane != NULL ? OPB_NOT_FINISHED : OPB_NOT_NEEDED);
     (void)opb_session_wait_death(retired->session, opb_deadline_ms(KILL_MS));
 }
 
@@ -122,9 +123,14 @@ run_retired(void *argument)
     bool has_finished = false;
 
     opb_call_mark_own_thread();
-    await_last_event(retired, deadline_ms);
-    opb_session_drain(session, deadline_ms);
-    if (opb_clock_ms() >= deadline_ms && !opb_session_is_dead(session)) {
+    if (retired->drain_end_ms == 0) {
+        await_last_event(retired, deadline_ms);
+    }
+    else { /* it is drained, or had its time for that: the event is part of its end */
+        await_last_event(retired, opb_deadline_ms(config->stop_timeout_ms));
+        deadline_ms = retired->drain_end_ms;
+    }
+    if (!opb_session_drain(session, deadline_ms) && !opb_session_is_dead(session)) {
         opb_log_warning(
             "The host (pid %ld) of an earlier generation is ended now, with what "
             "still runs there: the configuration option "

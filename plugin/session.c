@@ -288,11 +288,12 @@ opb_session_running_count(struct opb_session *session)
     return count;
 }
 
-void
+bool
 opb_session_drain(struct opb_session *session, uint64_t deadline_ms)
 {
     struct opb_node *node = session->node;
     bool has_drivers = opb_drivers_has(session);
+    bool is_idle;
 
     pthread_mutex_lock(&node->lock);
     session->is_draining = true;
@@ -306,7 +307,10 @@ opb_session_drain(struct opb_session *session, uint64_t deadline_ms)
         has_drivers = opb_drivers_has(session);
         pthread_mutex_lock(&node->lock);
     }
+    is_idle = session->state == SESSION_DEAD ||
+              (session->call_lane_count <= session->idle_count && !has_drivers);
     pthread_mutex_unlock(&node->lock);
+    return is_idle;
 }
 
 bool

@@ -75,9 +75,23 @@ struct opb_session_look {
 void opb_session_look_at(struct opb_session *session, struct opb_session_look *out);
 /* How many of them run. */
 uint32_t opb_session_running_count(struct opb_session *session);
-/* Calls go to another session now: waits until those in this one have ended, and the
- * drivers that it has, until deadline_ms, its death, or the end of the node. */
-void opb_session_drain(struct opb_session *session, uint64_t deadline_ms);
+/* Calls go to another session now, or wait: waits until those in this one have ended, and
+ * the drivers that it has, until deadline_ms, its death, or the end of the node. False:
+ * some still run in a host that lives. */
+bool opb_session_drain(struct opb_session *session, uint64_t deadline_ms);
+
+/* session_hold.c. Calls that come from now on wait, though there are hosts; those that run
+ * go on, with what is nested in them. */
+void opb_calls_hold(struct opb_node *node);
+/* Those that wait at this moment go to the hosts that there are, and later ones wait. */
+void opb_calls_let_in(struct opb_node *node);
+/* The end of this; of no effect if they do not wait. */
+void opb_calls_go_on(struct opb_node *node);
+/* Waits until none runs in the hosts that serve; as opb_session_drain(). */
+bool opb_calls_drain(struct opb_node *node, uint64_t deadline_ms);
+/* No host serves any more, until some are activated; there will be that many. The sessions
+ * live, and what runs in them goes on. The caller has references to them. */
+void opb_sessions_withdraw(struct opb_node *node, uint32_t worker_count);
 
 /* The host has loaded the script: from now on calls go to it (node->sessions). False: it
  * has ended meanwhile, and nothing was changed. */

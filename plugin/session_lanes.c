@@ -216,6 +216,14 @@ choose(const struct opb_node *node, uint32_t worker, const struct opb_session *a
     return best;
 }
 
+/* Whether a call that began to wait in that turn has to wait on, whatever hosts there are.
+ * With the node's lock held. */
+static bool
+is_held(const struct opb_node *node, uint64_t turn)
+{
+    return node->is_holding && turn >= atomic_load(&node->hold_turn);
+}
+
 /* Looks for a lane of a session, with the node's lock held. Takes a reference, and gives
  * either a lane or the right to open one (*lane NULL). False: there is nothing to be had
  * now. */
@@ -283,8 +291,8 @@ open_lane(struct opb_session *session, struct opb_lane **lane, uint64_t deadline
 }
 
 static enum opb_status
-acquire(struct opb_node *node, uint32_t worker, struct opb_session **out_session,
-        struct opb_lane **out_lane, uint64_t deadline_ms)
+acquire(struct opb_node *node, uint32_t worker, uint64_t turn,
+        struct opb_session **out_session, struct opb_lane **out_lane, uint64_t deadline_ms)
 {
     const struct opb_session *avoid = NULL;
     struct opb_session *session = NULL;
@@ -298,7 +306,8 @@ acquire(struct opb_node *node, uint32_t worker, struct opb_session **out_session
         if (avoid != NULL && choose(node, worker, avoid) == avoid) {
             pause_attempts(node, deadline_ms); /* there is no other */
         }
-        while (session = choose(node, worker, avoid), !take_lane(session, &lane)) {
+        while (session = is_held(node, turn) ? NULL : choose(node, worker, avoid),
+               !take_lane(session, &lane)) {
             status = node->phase == OPB_PHASE_FINALIZING            ? OPB_STOPPING
                      : !opb_session_wait_changed(node, deadline_ms) ? OPB_LATE
                                                                     : OPB_OK;
@@ -323,10 +332,12 @@ enum opb_status
 opb_lane_acquire(struct opb_node *node, uint32_t worker, struct opb_session **out_session,
                  struct opb_lane **out_lane, uint64_t deadline_ms)
 {
+    uint64_t turn =
+        atomic_load(&node->hold_turn); /* before anybody can see that it waits */
     enum opb_status status;
 
-    (void)atomic_fetch_add_explicit(&node->waiting_count, 1, memory_order_relaxed);
-    status = acquire(node, worker, out_session, out_lane, deadline_ms);
+    (void)atomic_fetch_add(&node->waiting_count, 1);
+    status = acquire(node, worker, turn, out_session, out_lane, deadline_ms);
     (void)atomic_fetch_sub_explicit(&node->waiting_count, 1, memory_order_relaxed);
     return status;
 }

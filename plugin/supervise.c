@@ -140,7 +140,8 @@ log_death(struct opb_pool *pool, pid_t pid, const char *reason, bool is_stopping
 {
     const char *script = pool->node->config->script_path;
 
-    if (is_stopping || strcmp(reason, OPB_COULD_NOT_LOAD) == 0) {
+    if (is_stopping || strcmp(reason, OPB_COULD_NOT_LOAD) == 0 ||
+        strcmp(reason, OPB_NOT_NEEDED) == 0) {
         opb_log_info("The host (pid %ld) %s", (long)pid, reason);
     }
     else if (pid == 0) {

@@ -30,6 +30,7 @@ struct leftovers {
     uint64_t generation;
     pid_t pid; /* of its primary */
     uint32_t count_before;
+    bool is_replacing; /* the old hosts have lost their places already (replace.c) */
 };
 
 /* One host takes the place of another. With the lock held. A host that the pool has started
@@ -68,6 +69,18 @@ exchange_host(struct opb_place *place, struct leftovers *left, uint64_t switch_n
     place->next_state = OPB_NEXT_NONE;
 }
 
+/* Calls go to the next hosts from now on. With the lock held. */
+static bool
+activate(struct opb_pool *pool, const struct opb_switch *change, bool is_replacing,
+         uint64_t *switch_number)
+{
+    *switch_number = 0;
+    if (is_replacing) { /* the old one has been told, and the next one will be */
+        return opb_session_activate_all(change->next, change->next_count);
+    }
+    return opb_events_switch(pool->node->events, change, switch_number);
+}
+
 /* Lets the next hosts, all loaded, take over. False: nothing has changed. */
 static bool
 take_over(struct opb_pool *pool, uint32_t count, struct leftovers *left)
@@ -96,13 +109,12 @@ take_over(struct opb_pool *pool, uint32_t count, struct leftovers *left)
     pthread_mutex_lock(&pool->lock);
     is_done = is_done && !pool->is_reload_over && !pool->is_stopping &&
               !pool->has_next_failed &&
-              opb_events_switch(pool->node->events, &change, &switch_number);
+              activate(pool, &change, left->is_replacing, &switch_number);
     if (is_done) {
-        for (uint32_t i = 0; i < count; i++) {
-            pool->switch_hosts[i] = opb_session_host(next[i]);
+        if (!left->is_replacing) {
+            opb_generation_announce(pool, next, count);
         }
-        pool->switch_count = count;
-        pool->switching_host = pool->switch_hosts[0];
+        pool->is_old_gone = false;
         for (uint32_t i = 0; i < pool->place_count; i++) {
             exchange_host(&pool->places[i], left, switch_number);
         }
@@ -110,8 +122,7 @@ take_over(struct opb_pool *pool, uint32_t count, struct leftovers *left)
         for (uint32_t i = 1; i < count; i++) {
             opb_routes_join(routes, next[i]);
         }
-        opb_node_set_scripts(pool->node, &pool->next_scripts);
-        left->generation = ++pool->generation;
+        left->generation = pool->generation;
         left->pid = opb_session_pid(next[0]);
         opb_reload_end(pool, OPB_RELOAD_DONE, "");
     }
@@ -159,7 +170,9 @@ load_next(struct opb_place *place, const struct opb_session *lead, char **out)
     pthread_mutex_lock(&pool->lock);
     memcpy(node_socket, pool->node_socket, sizeof(node_socket));
     session = opb_session_ref(place->next);
-    scripts = opb_scripts_ref(pool->next_scripts);
+    scripts = pool->next_scripts != NULL
+                  ? opb_scripts_ref(pool->next_scripts)
+                  : opb_node_scripts(pool->node); /* announced (replace.c) */
     pthread_mutex_unlock(&pool->lock);
     if (place->worker == 0) {
         opb_routes_begin(routes, session);
@@ -276,7 +289,7 @@ give_up(struct opb_pool *pool)
 
     pthread_mutex_lock(&pool->lock);
     is_over = pool->is_reload_over;
-    pool->is_broken = true;
+    pool->is_broken = true; /* as far as anybody knows */
     fail_next(pool, "A host of the next generation has ended", false);
     is_logged = pool->is_failure_logged;
     memcpy(text, pool->next_failure, sizeof(text));
@@ -322,6 +335,16 @@ end_leftovers(struct opb_pool *pool, struct leftovers *left)
     }
 }
 
+/* The primary's next host is not even loaded. */
+static void
+leave_unloaded(struct opb_pool *pool, const char *why)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->places[0].next_state = OPB_NEXT_FAILED;
+    fail_next(pool, why, false);
+    pthread_mutex_unlock(&pool->lock);
+}
+
 /* The primary's thread: the whole of loading. */
 static void
 load_generation(struct opb_pool *pool)
@@ -344,14 +367,18 @@ load_generation(struct opb_pool *pool)
     }
     if (has_memory) {
         left->count_before = opb_pool_worker_count(pool);
-        load_next(&pool->places[0], NULL, &files);
-        is_done = await_followers(pool, count) && take_over(pool, count, left);
+        left->is_replacing = pool->node->config->reload_replaces;
+        if (!left->is_replacing || opb_generation_replace(pool, count)) {
+            load_next(&pool->places[0], NULL, &files);
+            is_done = await_followers(pool, count) && take_over(pool, count, left);
+        }
+        else {
+            leave_unloaded(pool, "The generation before could not be ended for it: a host "
+                                 "of the next one has died, or there is no memory");
+        }
     }
     else {
-        pthread_mutex_lock(&pool->lock);
-        pool->places[0].next_state = OPB_NEXT_FAILED;
-        fail_next(pool, "There is no memory for another generation", false);
-        pthread_mutex_unlock(&pool->lock);
+        leave_unloaded(pool, "There is no memory for another generation");
     }
     if (is_done) {
         opb_log_warning("Generation %llu is running %s (host pid %ld)",

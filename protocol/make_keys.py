@@ -31,6 +31,7 @@ PLUGIN_TYPES = {
     'URL path': ('OPB_KEY_ROUTE', (str,), ''),
     'path or paths': ('OPB_KEY_SCRIPT', (type(None),), None),
     'modules': ('OPB_KEY_MODULES', (list,), None),
+    'order': ('OPB_KEY_RELOAD', (str,), '_replaces'),
     'filters': ('OPB_KEY_OPEN', (list,), None),
     'seconds or object': ('OPB_KEY_CALLS', (type(None),), None),
 }

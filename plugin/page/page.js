@@ -112,7 +112,8 @@ function showProblems(status) {
         list.push('The script that is on disk does not load.');
     }
     if (status.Reload.Failure) {
-        list.push('The last reload has failed, and the generation before goes on:\n' + status.Reload.Failure);
+        list.push(`The last reload has failed, and the generation before ${
+            status.Reload.OldIsGone ? 'has ended' : 'goes on'}:\n` + status.Reload.Failure);
     }
     status.NeedRestart.forEach(what => list.push('Needs a restart of Orthanc: ' + what));
     status.WaitingRoutes.forEach(what => list.push('Becomes effective soon: ' + what));

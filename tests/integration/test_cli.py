@@ -137,7 +137,8 @@ def test_the_status_of_a_server_that_is_well(orthanc):
     assert 0 < before['Uptime'] < after['Uptime'] < 120 * PATIENCE and 0 < described['Uptime'] <= after['Uptime']
     assert after['Script'] == server.script_path and after['Generation'] == 1
     assert after['Deaths'] == {'Count': 0, 'Last': None}
-    assert after['Reload'] == {'Running': False, 'ScriptIsBroken': False, 'Failure': None}
+    assert after['Reload'] == {'Mode': 'beside', 'OldIsGone': False, 'Running': False, 'ScriptIsBroken': False,
+                               'Failure': None}
     assert set(after['Calls'].values()) == set(after['Events'].values()) == {0}
     assert after['NeedRestart'] == after['WaitingRoutes'] == [] and after['EndingGenerations'] == 0
     assert server.post('/python-bridge/status').status_code == 405

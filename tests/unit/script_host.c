@@ -11,6 +11,7 @@
  *   odd     the same for worker 1; others load
  *   stay    loads, and never answers Finalize
  *   service as ok, after a service lane to the node was welcomed
+ *   alone   raises if another process has loaded the script and lives; else as ok
  * Anything on a call lane makes the process end by SIGKILL.
  */
 #include "protocol/handshake.h"
@@ -21,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define CONTROL_FD  3
@@ -124,6 +127,20 @@ is_first(const char *script)
     return file != NULL;
 }
 
+/* Takes a name that the kernel gives to one process only, until it ends; workers of one
+ * generation have one each. */
+static bool
+is_alone(const struct details *details)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX}; /* its first byte is 0: no file */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    check(fd >= 0, "no socket");
+    (void)snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "%.80s.%u",
+                   details->script, details->worker);
+    return bind(fd, (const struct sockaddr *)&name, sizeof(name)) == 0; /* stays open */
+}
+
 /* Builds the answer to Load. */
 static void
 load(struct opb_frame *frame, struct opb_message *message, char word[16])
@@ -142,7 +159,7 @@ load(struct opb_frame *frame, struct opb_message *message, char word[16])
     if (strcmp(word, "service") == 0) {
         open_service_lane(&details);
     }
-    if (strcmp(word, "raise") == 0 ||
+    if (strcmp(word, "raise") == 0 || (strcmp(word, "alone") == 0 && !is_alone(&details)) ||
         (strcmp(word, "once") == 0 && !is_first(details.script)) ||
         (strcmp(word, "odd") == 0 && details.worker == 1 && !is_first(details.script))) {
         opb_message_error(message, msgid, OPB_FAULT_RAISED, 1, "");

@@ -75,7 +75,8 @@ every_key_is_read(void **state)
               "\"StartTimeout\": 7, \"StopTimeout\": 1.25, \"StoppedTimeout\": 6, "
               "\"MaxRestarts\": 0,"
               "\"RestartWindow\": 2.5, \"ReloadTimeout\": 8,"
-              "\"ReloadOnChange\": true, \"MaxCalls\": 100, \"MaxMemory\": 512, "
+              "\"Reload\": \"replace\", \"ReloadOnChange\": true, \"MaxCalls\": 100, "
+              "\"MaxMemory\": 512, "
               "\"MaxEvents\": 77,"
               "\"DrainTimeout\": 9, \"AdminPath\": "
               "\"/my-own/x_1\"}}");
@@ -86,6 +87,7 @@ every_key_is_read(void **state)
     assert_true(config->display_memory_usage);
     assert_true(config->allow_threads);
     assert_true(config->late_routes);
+    assert_true(config->reload_replaces);
     assert_false(config->shared_memory);
     assert_string_equal(config->worker, "/w");
     assert_string_equal(config->runtime_directory, "/r");
@@ -109,6 +111,22 @@ every_key_is_read(void **state)
     assert_string_equal(config->admin_path, "/my-own/x_1");
     assert_int_equal(config->workers, 64);
     opb_config_free(config);
+}
+
+static void
+reload_is_one_of_two_words(void **state)
+{
+    struct opb_config *config = parse("{\"Python\": {\"Reload\": \"beside\"}}");
+
+    (void)state;
+    assert_false(config->reload_replaces);
+    opb_config_free(config);
+    assert_refused("{\"Python\": {\"Reload\": \"after\"}}",
+                   "The configuration option \"Python.Reload\" is \"after\", and must be "
+                   "\"beside\" or \"replace\"");
+    assert_refused("{\"Python\": {\"Reload\": true}}",
+                   "The configuration option \"Python.Reload\" is true, and must be "
+                   "\"beside\" or \"replace\"");
 }
 
 static void
@@ -413,6 +431,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         OPB_TEST(an_empty_configuration_has_the_defaults),
         OPB_TEST(every_key_is_read),
+        OPB_TEST(reload_is_one_of_two_words),
         OPB_TEST(only_what_runs_under_a_lock_has_a_limit_by_default),
         OPB_TEST(call_timeout_is_for_all_kinds_or_by_kind),
         OPB_TEST(a_wrong_call_timeout_is_refused),

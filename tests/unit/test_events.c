@@ -525,6 +525,88 @@ a_generation_that_has_died_does_not_take_over(void **state)
     opb_session_unref(next);
 }
 
+/* The old generation ends; there is no next one yet. */
+static struct opb_session *
+end_old(struct opb_node *node, uint64_t *number)
+{
+    struct opb_session *old = opb_session_primary(node);
+
+    assert_true(opb_events_end_old(node->events, old, true, number));
+    opb_sessions_withdraw(node, 1);
+    return old;
+}
+
+static struct opb_session *
+activate_next(struct opb_node *node)
+{
+    struct opb_session *next = NULL;
+
+    assert_int_equal(opb_session_new(&next, node, NEXT_HOST, 4243, 0), OPB_OK);
+    assert_true(opb_session_activate(next));
+    return next;
+}
+
+static void
+events_that_wait_when_the_old_generation_ends_are_for_the_next_one(void **state)
+{
+    static const char *const expected[] = {"10 ",  "11 ", "next", "10 ", "next", "3 a",
+                                           "next", "5 b", "next", "6 c", "next", "11 "};
+    struct opb_node *node = *state;
+    struct opb_session *next;
+    struct opb_session *old;
+    uint64_t number;
+
+    fake_host_start(node, take_in_two_hosts);
+    change(OrthancPluginChangeType_OrthancStarted, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* that one is being taken */
+    change(OrthancPluginChangeType_NewInstance, "a");
+    change(OrthancPluginChangeType_NewSeries, "b");
+    old = end_old(node, &number);
+    assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
+    change(OrthancPluginChangeType_NewStudy, "c");
+    next = activate_next(node);
+    stop();
+    expect_seen(expected, 12);
+    opb_session_unref(old);
+    end_next(next);
+}
+
+static void
+a_start_is_told_once_however_many_generations_could_not_begin(void **state)
+{
+    static const char *const expected[] = {"10 ", "11 ", "next", "10 ", "next", "11 "};
+    struct opb_node *node = *state;
+    struct opb_session *next;
+    struct opb_session *old;
+    uint64_t number;
+    uint64_t none = 7;
+
+    fake_host_start(node, take_in_two_hosts);
+    change(OrthancPluginChangeType_OrthancStarted, NULL);
+    opb_wait_until(has_seen, NULL, 5000);
+    old = end_old(node, &number);
+    assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
+    assert_true(opb_events_end_old(node->events, NULL, false, &none));
+    assert_int_equal(none, 0); /* nobody to be waited for */
+    next = activate_next(node);
+    stop();
+    expect_seen(expected, 6);
+    opb_session_unref(old);
+    end_next(next);
+}
+
+static void
+an_old_generation_ends_no_more_when_orthanc_has_stopped(void **state)
+{
+    struct opb_node *node = *state;
+    uint64_t number;
+
+    fake_host_start(node, take_in_two_hosts);
+    stop();
+    assert_false(opb_events_end_old(node->events, node->sessions[0], true, &number));
+    assert_int_equal(number, 0);
+}
+
 #define EVENT_TEST(function) cmocka_unit_test_setup_teardown(function, make_node, free_node)
 
 int
@@ -546,6 +628,9 @@ main(void)
         EVENT_TEST(events_of_a_generation_that_has_died_go_to_the_next_one),
         EVENT_TEST(before_orthanc_has_started_and_after_it_has_stopped_nobody_is_told),
         EVENT_TEST(a_generation_that_has_died_does_not_take_over),
+        EVENT_TEST(events_that_wait_when_the_old_generation_ends_are_for_the_next_one),
+        EVENT_TEST(a_start_is_told_once_however_many_generations_could_not_begin),
+        EVENT_TEST(an_old_generation_ends_no_more_when_orthanc_has_stopped),
     };
 
     return OPB_RUN(tests);

@@ -9,6 +9,8 @@
 
 #include "protocol/sockets.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define COUNT 3u
@@ -208,6 +210,119 @@ a_generation_of_which_one_has_died_takes_over_nothing(void **state)
     end_next(next);
 }
 
+struct caller {
+    struct opb_node *node;
+    struct held held;
+    enum opb_status status;
+    atomic_bool is_done;
+    pthread_t thread;
+};
+
+static void *
+run_caller(void *argument)
+{
+    struct caller *caller = argument;
+
+    caller->status = opb_lane_acquire(caller->node, OPB_ANY_WORKER, &caller->held.session,
+                                      &caller->held.lane, opb_deadline_ms(20000));
+    atomic_store(&caller->is_done, true);
+    return NULL;
+}
+
+static bool
+waits(void *count)
+{
+    return atomic_load(&opb_node_current()->waiting_count) == *(unsigned *)count;
+}
+
+/* A call on a thread of its own, which waits by then; there are that many. */
+static void
+begin_caller(struct opb_node *node, struct caller *caller, unsigned count)
+{
+    *caller = (struct caller){.node = node};
+    assert_int_equal(pthread_create(&caller->thread, NULL, run_caller, caller), 0);
+    opb_wait_until(waits, &count, 5000);
+    assert_false(atomic_load(&caller->is_done));
+}
+
+static void
+end_caller(struct caller *caller)
+{
+    assert_int_equal(pthread_join(caller->thread, NULL), 0);
+    assert_int_equal(caller->status, OPB_OK);
+    let_go(&caller->held);
+}
+
+static void
+calls_wait_while_they_are_held_and_are_let_in_by_turns(void **state)
+{
+    struct opb_node *node = *state;
+    struct caller callers[2];
+    struct held running;
+    struct held nested;
+
+    (void)hold(node, &running);
+    opb_calls_hold(node);
+    begin_caller(node, &callers[0], 1);
+    assert_int_equal(opb_lane_acquire_in(running.session, &nested.lane, opb_deadline_ms(1)),
+                     OPB_OK); /* what belongs to a host is not held */
+    nested.session = running.session;
+    let_go(&nested);
+    opb_calls_let_in(node);
+    end_caller(&callers[0]);
+    begin_caller(node, &callers[1], 1); /* it has come too late for that */
+    opb_calls_go_on(node);
+    end_caller(&callers[1]);
+    let_go(&running);
+}
+
+static void
+held_calls_go_to_the_hosts_that_come_after(void **state)
+{
+    struct opb_node *node = *state;
+    struct opb_session *next[2];
+    struct caller caller;
+
+    opb_calls_hold(node);
+    begin_caller(node, &caller, 1);
+    assert_true(opb_calls_drain(node, opb_deadline_ms(5000)));
+    for (uint32_t i = 0; i < COUNT; i++) {
+        (void)opb_session_ref(sessions[i]); /* as who withdraws them has */
+    }
+    opb_sessions_withdraw(node, 2);
+    opb_calls_go_on(node);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        assert_null(node->sessions[i]);
+        assert_false(opb_session_is_dead(sessions[i]));
+    }
+    assert_false(atomic_load(&caller.is_done));
+    make_next(node, next);
+    assert_true(opb_session_activate_all(next, 2));
+    assert_int_equal(pthread_join(caller.thread, NULL), 0);
+    assert_true(caller.held.session == next[0] || caller.held.session == next[1]);
+    let_go(&caller.held);
+    end_next(next);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        opb_session_unref(sessions[i]);
+    }
+}
+
+static void
+a_drain_ends_in_time_and_says_that_calls_run(void **state)
+{
+    struct opb_node *node = *state;
+    struct held running;
+
+    (void)hold(node, &running);
+    assert_false(opb_calls_drain(node, opb_deadline_ms(50)));
+    let_go(&running);
+    assert_true(opb_calls_drain(node, opb_deadline_ms(5000)));
+    (void)hold(node, &running);
+    opb_session_end(running.session, "was killed");
+    assert_true(opb_calls_drain(node, opb_deadline_ms(50))); /* nothing runs in the dead */
+    let_go(&running);
+}
+
 #define WORKER_TEST(function)                                                              \
     cmocka_unit_test_setup_teardown(function, make_node, free_node)
 
@@ -221,6 +336,9 @@ main(void)
         WORKER_TEST(what_is_for_the_primary_waits_for_it_and_goes_nowhere_else),
         WORKER_TEST(a_generation_takes_over_as_a_whole),
         WORKER_TEST(a_generation_of_which_one_has_died_takes_over_nothing),
+        WORKER_TEST(calls_wait_while_they_are_held_and_are_let_in_by_turns),
+        WORKER_TEST(held_calls_go_to_the_hosts_that_come_after),
+        WORKER_TEST(a_drain_ends_in_time_and_says_that_calls_run),
     };
 
     return OPB_RUN(tests);

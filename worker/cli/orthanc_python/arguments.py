@@ -109,7 +109,8 @@ def make_parser():
                               help='load the script again, without a restart of Orthanc',
                               description='Loads the script again: the next generation of hosts starts beside the '
                               'one that serves, and takes over once it has loaded the script. Otherwise the old one '
-                              'goes on, and the traceback is shown.')
+                              'goes on, and the traceback is shown. With "Python.Reload": "replace" the old one ends '
+                              'before the script is loaded.')
     one.set_defaults(run=status.reload)
     one = commands.add_parser('status', parents=[server, json_too], help='say what serves, and what has gone wrong',
                               description='Says what serves, and what has gone wrong. The exit code is 1 if no host '

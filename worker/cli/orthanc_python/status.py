@@ -81,7 +81,8 @@ def describe(status):
     for what in status['NeedRestart']:
         yield 'needs a restart of Orthanc: ' + what
     if status['Reload']['Failure']:
-        yield 'the last reload has failed:'
+        yield 'the last reload has failed%s:' % (
+            ', and the generation before has ended' if status['Reload'].get('OldIsGone') else '')
         yield '    ' + status['Reload']['Failure'].rstrip().replace('\n', '\n    ')
 
 
