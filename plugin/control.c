@@ -2,7 +2,7 @@
 /* plugin/control.c - the control connection of a node to its pool
  *
  * Here:      see control.h.
- * Elsewhere: frames (protocol/lane.h), what the news lead to (supervise.c).
+ * Elsewhere: frames (protocol/lane.h), what the news lead to (host_news.c).
  */
 #include "plugin/control.h"
 

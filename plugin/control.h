@@ -2,7 +2,7 @@
 /* plugin/control.h - the control connection of a node to its pool
  *
  * Here:      attaching, news of hosts, the pool's log lines, detaching.
- * Elsewhere: what the news lead to (supervise.c).
+ * Elsewhere: what the news lead to (host_news.c, generations.c).
  *
  * One thread at a time. Every wait has a deadline.
  */

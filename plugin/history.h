@@ -2,7 +2,7 @@
 /* plugin/history.h - the last deaths, exceptions and changes of generation
  *
  * Here:      bounded lists of what has happened, for who looks later.
- * Elsewhere: noticing it (supervise.c, call.c, generations.c), showing it (node_status.c).
+ * Elsewhere: noticing it (host_news.c, call.c, generations.c), showing it (node_status.c).
  *
  * Any thread. Its lock is a leaf, and is not held while anything else is done.
  */

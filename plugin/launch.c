@@ -3,7 +3,7 @@
  *
  * Here:      directory, node socket, daemon and control connection, made together and ended
  *            together.
- * Elsewhere: when (pool.c, supervise.c).
+ * Elsewhere: when (pool.c, relaunch.c).
  */
 #include "plugin/pool_state.h"
 

@@ -3,7 +3,7 @@
  *
  * Here:      no more calls go to them; those that run end, and the script finishes, as at
  * the end of a generation (retire.c), only that there is no next one yet. Elsewhere:
- * finding the pool again (supervise.c). Calls wait for that meanwhile.
+ * finding the pool again (relaunch.c). Calls wait for that meanwhile.
  */
 #include "plugin/pool_state.h"
 

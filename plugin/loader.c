@@ -4,7 +4,7 @@
  * Here:      Load in a host of the current generation, and whether calls may go to it: it
  *            must have registered what the others have.
  * Elsewhere: the calls Load and Finalize (load.c), the next generation (generations.c),
- *            when hosts begin and end (supervise.c).
+ *            when hosts begin and end (host_news.c).
  */
 #include "plugin/pool_state.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* plugin/pool_state.h - what pool.c, launch.c, supervise.c and generations.c share
+/* plugin/pool_state.h - what the files about the pool and its generations share
  *
  * Threads: the starting thread (Orthanc's, in Initialize and Finalize), the supervisor
  * thread, a loader thread for each place. A field belongs to one of them, or is guarded by
@@ -170,18 +170,35 @@ void opb_pool_abandon(struct opb_pool *pool, char *how, size_t capacity);
 /* Ends the daemon, which kills what is left, and removes the directory. */
 void opb_pool_dismiss(struct opb_pool *pool);
 
-/* supervise.c */
+/* host_news.c */
 void opb_pool_host_started(void *context, uint32_t host, pid_t pid, uint32_t worker);
 void opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason);
 /* The host that runs there now is gone, or has to go. */
 void opb_place_end_host(struct opb_place *place, const char *reason);
 void opb_pool_end_hosts(struct opb_pool *pool, const char *reason); /* all */
+void opb_pool_note_death(struct opb_pool *pool, pid_t pid,
+                         const char *reason); /* for the status */
+
+/* tell_pool.c */
 /* Has the pool end a host, soon. reason is static. With the lock held; then wake. */
 void opb_pool_doom(struct opb_pool *pool, uint32_t host, const char *reason);
-
 /* The same for the host of a session, unless it is dead. No lock is held. */
 void opb_pool_doom_session(struct opb_pool *pool, struct opb_session *session,
                            const char *reason);
+/* The supervisor thread: tells the pool what there is to tell. */
+void opb_pool_send_news(struct opb_pool *pool);
+void opb_pool_send_hung(struct opb_pool *pool);
+void opb_pool_send_looks(struct opb_pool *pool);
+void opb_pool_send_detach(struct opb_pool *pool); /* from now on it starts no host */
+void opb_pool_note_detached(struct opb_pool *pool);
+/* When a host that hangs must be dead; OPB_FOREVER: none does. */
+uint64_t opb_pool_hung_end_ms(const struct opb_pool *pool);
+
+/* relaunch.c: the supervisor thread. */
+/* why: "its control connection failed: ...", or NULL if the daemon itself has ended. */
+void opb_pool_lose(struct opb_pool *pool, const char *why);
+/* True: the connection is to be served again before anything is polled. */
+bool opb_pool_relaunch(struct opb_pool *pool);
 
 /* last_calls.c: when it is time, OPB_FOREVER: never; and what is to be done then. */
 uint64_t opb_pool_calls_end_ms(struct opb_pool *pool);

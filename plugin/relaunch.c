@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plugin/relaunch.c - a pool that is lost, and the next one
+ *
+ * Here:      all hosts end with their pool; when to try for another one. For the supervisor
+ *            thread only (supervise.c, tell_pool.c).
+ * Elsewhere: one attempt, and ending the daemon (launch.c).
+ */
+#include "plugin/pool_state.h"
+
+#include "plugin/log.h"
+#include "protocol/sockets.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HEALTHY_MS       30000u /* a daemon that ran that long did not fail to start */
+#define BACKOFF_STEP_MS  1000u
+#define BACKOFF_LIMIT_MS 10000u
+
+static uint64_t
+backoff_ms(uint32_t relaunch_count)
+{
+    uint64_t delay_ms;
+
+    if (relaunch_count == 0) {
+        return 0;
+    }
+    delay_ms = (uint64_t)BACKOFF_STEP_MS << (relaunch_count < 5 ? relaunch_count - 1 : 4);
+    return delay_ms < BACKOFF_LIMIT_MS ? delay_ms : BACKOFF_LIMIT_MS;
+}
+
+static void
+plan_relaunch(struct opb_pool *pool)
+{
+    pool->relaunch_ms = opb_clock_ms() + backoff_ms(pool->relaunch_count);
+    pool->relaunch_count++;
+}
+
+void
+opb_pool_lose(struct opb_pool *pool, const char *why)
+{
+    bool is_managed = pool->daemon != NULL;
+    long pid = is_managed ? (long)opb_daemon_pid(pool->daemon) : 0;
+    bool is_starting;
+    bool is_stopping;
+    char how[160] = "";
+    char text[512];
+
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        pool->places[i].hung_end_ms = OPB_FOREVER;
+    }
+    if (opb_clock_ms() - pool->launched_ms > HEALTHY_MS) {
+        pool->relaunch_count = 0;
+    }
+    if (why == NULL) { /* it is dead: this reaps it */
+        opb_pool_abandon(pool, how, sizeof(how));
+        (void)snprintf(text, sizeof(text), "The worker (pid %ld) %s", pid, how); /* fits */
+    }
+    else {
+        if (is_managed) {
+            /* cut if it does not fit */
+            (void)snprintf(text, sizeof(text),
+                           "The control connection to the worker (pid %ld) failed: %s", pid,
+                           why);
+        }
+        else {
+            (void)snprintf(text, sizeof(text), "The connection to the pool failed: %s",
+                           why);
+        }
+        opb_pool_abandon(pool, NULL, 0); /* why lies in the connection: last */
+    }
+    /* cut if it does not fit */
+    (void)snprintf(how, sizeof(how), "was ended, since its worker is gone");
+    opb_generation_lose(pool, how); /* first: who takes over now is ended next */
+    opb_pool_end_hosts(pool, how);
+    pthread_mutex_lock(&pool->lock);
+    is_starting = pool->is_starting;
+    is_stopping = pool->is_stopping;
+    if (is_starting) {
+        strcpy(pool->failure, text);
+    }
+    pool->is_detached = is_stopping;
+    pthread_cond_broadcast(&pool->changed);
+    pthread_mutex_unlock(&pool->lock);
+    if (is_starting || is_stopping) {
+        pool->relaunch_ms = OPB_FOREVER;
+    }
+    else {
+        plan_relaunch(pool);
+    }
+    if (!is_starting) {
+        opb_pool_note_death(pool, (pid_t)pid, text);
+        opb_log_error(
+            "%s%s", text,
+            is_stopping ? "" : "; all hosts are ended, and everything is started anew");
+    }
+}
+
+static bool
+is_stopping(struct opb_pool *pool)
+{
+    bool result;
+
+    pthread_mutex_lock(&pool->lock);
+    result = pool->is_stopping;
+    pthread_mutex_unlock(&pool->lock);
+    return result;
+}
+
+bool
+opb_pool_relaunch(struct opb_pool *pool)
+{
+    char message[OPB_POOL_TEXT_BYTES];
+    enum opb_status status;
+
+    pool->relaunch_ms = OPB_FOREVER;
+    if (is_stopping(pool)) {
+        return false;
+    }
+    status = opb_pool_launch(pool, pool->wake_fd, message, sizeof(message));
+    if (status == OPB_OK) {
+        opb_log_warning("The worker is running again");
+        return true;
+    }
+    if (status == OPB_STOPPING) {
+        pool->relaunch_ms = opb_clock_ms(); /* woken: perhaps for something else */
+        return false;
+    }
+    plan_relaunch(pool);
+    opb_log_error("%s; trying again in %llu s", message,
+                  (unsigned long long)((pool->relaunch_ms - opb_clock_ms() + 999) / 1000));
+    return false;
+}
