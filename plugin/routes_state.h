@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* plugin/routes_state.h - what routes.c, routes_compare.c and routes_late.c share
+/* plugin/routes_state.h - what routes.c and routes_*.c share
  *
  * Entry points are for good; what a host registers goes into a table that maps them to the
  * host's numbers (routes.c). The lock guards all but what says otherwise.
@@ -65,6 +65,14 @@ bool opb_table_has_waiting(const struct table *table, const char *pattern);
 /* Gives entries to what waits for one and can have it now. */
 void opb_table_bind_waiting(struct opb_routes *routes, struct table *table);
 void opb_waiting_free(struct waiting *waiting);
+/* Where a session registers: NULL if its host has ended. */
+struct table *opb_table_to_fill(const struct opb_routes *routes,
+                                const struct opb_session *session);
+/* Gives a route of a table the entry that its pattern has. False if there is none. */
+bool opb_table_bind(struct opb_routes *routes, struct table *table, const char *pattern,
+                    uint32_t index);
+/* The kinds that the current table has are those that are called. */
+void opb_routes_publish_kinds(struct opb_routes *routes);
 
 /* Registers the next entry point for a pattern with Orthanc. Takes *pattern on success. The
  * registering lock is held, the other is not. */
