@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* worker/host/call_change.c - f(change_type, resource_type, resource_id)
  *
- * Elsewhere: the order of events and their repetition (plugin/events.c).
+ * Elsewhere: the order of events (plugin/events.c), their repetition
+ * (plugin/event_delivery.c).
  */
 #include "arguments.h"
 
