@@ -3,7 +3,7 @@
  *
  * Here:      reading and writing frames without waiting, the hello with its time
  *            limit, who may come in, and handing a lane over to its host.
- * Elsewhere: what a node asks for (nodes.c), the host's end (hosts.c).
+ * Elsewhere: what a node asks for (node_requests.c), the host's end (hosts.c).
  *
  * Never a byte beyond the current frame is read: what follows the hello of a lane
  * belongs to the host.

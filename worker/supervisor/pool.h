@@ -287,9 +287,22 @@ void opb_connection_send(struct opb_connection *connection);
 /* The node has attached: its handshake is over. */
 void opb_connection_settle(struct opb_connection *connection, struct opb_node *node);
 
-/* nodes.c. One frame of a control connection. Anything but OPB_OK: close it. */
+/* node_requests.c. One frame of a control connection. Anything but OPB_OK: close it. */
 OPB_MUST_CHECK enum opb_status opb_control_serve(struct opb_connection *connection,
                                                  struct opb_frame *frame);
+void opb_control_answer_fault(struct opb_connection *connection, uint32_t msgid,
+                              enum opb_fault fault, const char *text);
+
+/* attach.c. Likewise: what the node is, before it attaches; ATTACH. */
+OPB_MUST_CHECK enum opb_status opb_attach_serve_describe(struct opb_connection *connection,
+                                                         struct opb_frame *frame);
+OPB_MUST_CHECK enum opb_status opb_attach_serve(struct opb_connection *connection,
+                                                struct opb_frame *frame);
+
+/* nodes.c. Makes one, which has no hosts yet, and a name that no other has; NULL without
+ * memory. */
+struct opb_node *opb_node_make(struct opb_pool *pool, const char *name,
+                               const uint8_t secret[OPB_SECRET_BYTES], uint32_t slot_count);
 /* An attached node has ended without DETACH: closes its connection, kills its hosts,
  * and in a managed pool begins the end. */
 void opb_node_lost(struct opb_node *node);
