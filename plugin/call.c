@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/call.c - running one callback in Python, on the Orthanc thread that waits
  *
- * Here:      which lane, the private stack, the exchange, and what became of it.
- * Elsewhere: see call.h.
+ * Here:      which lane, the private stack, the exchange.
+ * Elsewhere: what is said of one that has failed, and who ends for it (call_outcome.c); see
+ *            call.h.
  *
  * The frames before opb_stack_run() are on the small stack of an HTTP thread: they hold
  * nothing large.
  */
-#include "call.h"
+#include "call_state.h"
 
 #include "call_stats.h"
 #include "config.h"
 #include "handles.h"
-#include "history.h"
 #include "invocation.h"
-#include "kinds.h"
 #include "log.h"
-#include "policy.h"
-#include "pool.h"
 #include "stack.h"
 
 #include "protocol/sockets.h"
@@ -25,8 +22,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEATH_WAIT_MS    200u /* for the pool to say why a host ended */
-#define TEXT_BYTES       512u
 #define MUTE_MS          5000u /* after that a host that takes no lane is one that hangs */
 #define FAULT_TEXT_BYTES 8192u /* a traceback; on a private stack */
 
@@ -175,23 +170,6 @@ give_back:
     return outcome;
 }
 
-struct job {
-    struct opb_node *node;
-    struct opb_session *session; /* given (run_on), or acquired */
-    struct opb_lane *lane;
-    enum opb_call_index kind;
-    const struct opb_call_io *io;
-    const char *what;
-    uint64_t deadline_ms;
-    uint32_t timeout_ms; /* from when it runs; 0: none */
-    bool is_last;        /* so the time is DrainTimeout */
-    bool is_unknown;     /* the host has nothing to call: it is no call */
-    uint64_t begin_us;
-    char *text;
-    size_t text_capacity;
-    enum opb_outcome outcome;
-};
-
 static uint64_t
 earlier(uint64_t a_ms, uint64_t b_ms)
 {
@@ -201,7 +179,7 @@ earlier(uint64_t a_ms, uint64_t b_ms)
 /* Runs a job on its lane, and makes the lane the one of the thread meanwhile. The time that
  * it may take begins here: to wait for a host is another matter. */
 static void
-run_on_lane(struct job *job, char *text, size_t capacity)
+run_on_lane(struct opb_job *job, char *text, size_t capacity)
 {
     struct level level = {
         .session = job->session, .lane = job->lane, .kind = job->kind, .outer = innermost};
@@ -226,118 +204,6 @@ run_on_lane(struct job *job, char *text, size_t capacity)
     innermost = level.outer;
 }
 
-/* "was killed by signal 9 (Killed)", or why the lane broke. */
-static void
-log_lost(const struct job *job, const char *text)
-{
-    long pid = (long)opb_session_pid(job->session);
-    char death[TEXT_BYTES];
-
-    if (opb_lane_status(job->lane) == OPB_GONE &&
-        opb_session_wait_death(job->session, opb_deadline_ms(DEATH_WAIT_MS))) {
-        opb_session_death(job->session, death, sizeof(death));
-        opb_log_error("The host (pid %ld) %s during the %s; this call has failed", pid,
-                      death, job->what);
-    }
-    else {
-        opb_log_error("The connection to the host (pid %ld) was lost during the %s: %s; "
-                      "this call has failed",
-                      pid, job->what, text);
-    }
-}
-
-/* Its host is given up with it, whatever else runs there: nobody can tell what it would
- * still do, and with which locks. */
-static void
-give_up(const struct job *job)
-{
-    long pid = (long)opb_session_pid(job->session);
-    char reason[TEXT_BYTES];
-
-    if (opb_clock_ms() < job->deadline_ms) {
-        opb_log_error("The %s has failed, since a callback inside of it, or around it, has "
-                      "not returned in time",
-                      job->what);
-    }
-    else if (job->timeout_ms != 0) {
-        opb_log_error("The %s has not returned within %g s (%s): it has failed", job->what,
-                      job->timeout_ms / 1000.0,
-                      job->is_last ? "Python.DrainTimeout, since Orthanc stops"
-                                   : "Python.CallTimeout");
-    }
-    else {
-        opb_log_error("The %s has not returned in time: it has failed", job->what);
-    }
-    if (opb_session_condemn(job->session)) {
-        opb_log_error("The host (pid %ld) is killed, and a new one started. Where its "
-                      "threads are follows",
-                      pid);
-        (void)snprintf(reason, sizeof(reason),
-                       "was killed, since the %s had not returned in time",
-                       job->what); /* cut if it does not fit */
-        opb_pool_host_hangs(job->session, reason);
-    }
-}
-
-/* No host was to be had: is there one that does not even take lanes? */
-static void
-give_up_mute(struct opb_node *node)
-{
-    struct opb_session *session = opb_session_mute(node);
-
-    if (session != NULL && opb_session_condemn(session)) {
-        opb_log_error("The host (pid %ld) takes no more calls: it is killed, and a new one "
-                      "started",
-                      (long)opb_session_pid(session));
-        opb_pool_host_hangs(session, "was killed, since it took no more calls");
-    }
-    opb_session_unref(session);
-}
-
-/* For who looks later. */
-static void
-note_exception(const struct job *job, const char *text)
-{
-    const struct opb_happening happening = {.pid = opb_session_pid(job->session),
-                                            .kind = opb_call_name(job->kind),
-                                            .what = job->what,
-                                            .text = text};
-
-    opb_history_add(job->node->history, OPB_HISTORY_EXCEPTIONS, &happening);
-}
-
-static void
-log_outcome(const struct job *job, const char *text)
-{
-    opb_policy_count_outcome(job->node, job->outcome);
-    switch (job->outcome) {
-    case OPB_CALL_DONE:
-        break;
-    case OPB_CALL_RAISED: /* the host has logged the traceback */
-        note_exception(job, text);
-        break;
-    case OPB_CALL_ENCODING:
-        opb_log_error("Cannot create a Python string, check that the string is properly "
-                      "encoded using UTF-8");
-        break;
-    case OPB_CALL_FAILED:
-        opb_log_error("The %s could not be run: %s", job->what, text);
-        break;
-    case OPB_CALL_DIED:
-        log_lost(job, text);
-        break;
-    case OPB_CALL_LATE:
-        give_up(job);
-        break;
-    case OPB_CALL_NO_HOST:
-        opb_log_error("The %s was not run: no host was ready within Python.QueueTimeout. "
-                      "Earlier lines say why the last one ended",
-                      job->what);
-        give_up_mute(job->node);
-        break;
-    }
-}
-
 static void
 log_ended(const char *what)
 {
@@ -345,7 +211,7 @@ log_ended(const char *what)
 }
 
 static bool
-is_refused(struct job *job)
+is_refused(struct opb_job *job)
 {
     if (job->io->check == NULL || job->io->check(job->session, job->io->context)) {
         return false;
@@ -359,20 +225,20 @@ is_refused(struct job *job)
 static void
 run_nested(void *argument)
 {
-    struct job *job = argument;
+    struct opb_job *job = argument;
     char text[FAULT_TEXT_BYTES];
 
     text[0] = '\0';
     if (!is_refused(job)) {
         run_on_lane(job, text, sizeof(text));
-        log_outcome(job, text);
+        opb_job_log_outcome(job, text);
     }
 }
 
 static void
 run_top_level(void *argument)
 {
-    struct job *job = argument;
+    struct opb_job *job = argument;
     uint64_t queue_ms = opb_deadline_ms(job->node->config->queue_timeout_ms);
     uint64_t mute_ms = opb_deadline_ms(MUTE_MS);
     char text[FAULT_TEXT_BYTES];
@@ -383,16 +249,17 @@ run_top_level(void *argument)
         opb_lane_acquire(job->node, job->io->is_for_primary ? 0 : OPB_ANY_WORKER,
                          &job->session, &job->lane, earlier(queue_ms, job->deadline_ms));
     if (status == OPB_OK && opb_clock_ms() >= mute_ms) {
-        give_up_mute(job->node); /* another one has taken the call that it did not */
+        opb_call_give_up_mute(
+            job->node); /* another one has taken the call that it did not */
     }
     if (status != OPB_OK) {
         job->outcome = status == OPB_NO_MEMORY ? OPB_CALL_FAILED : OPB_CALL_NO_HOST;
-        log_outcome(job, opb_status_text(status));
+        opb_job_log_outcome(job, opb_status_text(status));
         return;
     }
     if (!is_refused(job)) {
         run_on_lane(job, text, sizeof(text));
-        log_outcome(job, text);
+        opb_job_log_outcome(job, text);
     }
     opb_lane_release(&job->session, &job->lane);
 }
@@ -401,7 +268,7 @@ run_top_level(void *argument)
 static void
 run_in_session(void *argument)
 {
-    struct job *job = argument;
+    struct opb_job *job = argument;
     struct opb_session *session = job->session;
     uint64_t queue_ms = opb_deadline_ms(job->node->config->queue_timeout_ms);
     char text[FAULT_TEXT_BYTES];
@@ -415,12 +282,13 @@ run_in_session(void *argument)
         return;
     }
     if (status != OPB_OK) {
-        log_outcome(job, status == OPB_LATE ? "no lane to its host was to be had in time"
-                                            : opb_status_text(status));
+        opb_job_log_outcome(job, status == OPB_LATE
+                                     ? "no lane to its host was to be had in time"
+                                     : opb_status_text(status));
         return;
     }
     run_on_lane(job, text, sizeof(text));
-    log_outcome(job, text);
+    opb_job_log_outcome(job, text);
     opb_lane_release(&session, &job->lane);
 }
 
@@ -434,7 +302,7 @@ is_usable(const struct level *level)
 }
 
 static void
-count_call(const struct job *job)
+count_call(const struct opb_job *job)
 {
     uint64_t end_us = opb_clock_us();
 
@@ -450,13 +318,13 @@ enum opb_outcome
 opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_call_io *io,
              const char *what, uint64_t deadline_ms)
 {
-    struct job job = {.node = node,
-                      .kind = kind,
-                      .io = io,
-                      .what = what,
-                      .deadline_ms = deadline_ms,
-                      .begin_us = opb_clock_us(),
-                      .outcome = OPB_CALL_FAILED};
+    struct opb_job job = {.node = node,
+                          .kind = kind,
+                          .io = io,
+                          .what = what,
+                          .deadline_ms = deadline_ms,
+                          .begin_us = opb_clock_us(),
+                          .outcome = OPB_CALL_FAILED};
     enum opb_status status;
 
     if (node == NULL) {
@@ -472,7 +340,7 @@ opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_c
         status = opb_stack_run(run_top_level, &job);
     }
     if (status != OPB_OK) {
-        log_outcome(&job, "there is no memory for its stack");
+        opb_job_log_outcome(&job, "there is no memory for its stack");
     }
     count_call(&job);
     return job.outcome;
@@ -482,13 +350,13 @@ enum opb_outcome
 opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
                 const struct opb_call_io *io, const char *what, uint64_t deadline_ms)
 {
-    struct job job = {.session = session,
-                      .kind = kind,
-                      .io = io,
-                      .what = what,
-                      .deadline_ms = deadline_ms,
-                      .begin_us = opb_clock_us(),
-                      .outcome = OPB_CALL_FAILED};
+    struct opb_job job = {.session = session,
+                          .kind = kind,
+                          .io = io,
+                          .what = what,
+                          .deadline_ms = deadline_ms,
+                          .begin_us = opb_clock_us(),
+                          .outcome = OPB_CALL_FAILED};
     bool is_nested;
 
     if (session == NULL || opb_session_is_dead(session)) {
@@ -502,7 +370,7 @@ opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
         job.lane = innermost->lane;
     }
     if (opb_stack_run(is_nested ? run_nested : run_in_session, &job) != OPB_OK) {
-        log_outcome(&job, "there is no memory for its stack");
+        opb_job_log_outcome(&job, "there is no memory for its stack");
     }
     count_call(&job);
     return job.outcome;
@@ -511,7 +379,7 @@ opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
 static void
 run_given(void *argument)
 {
-    struct job *job = argument;
+    struct opb_job *job = argument;
     char text[FAULT_TEXT_BYTES];
 
     text[0] = '\0';
@@ -526,15 +394,15 @@ opb_call_run_on(struct opb_session *session, struct opb_lane *lane,
                 enum opb_call_index kind, const struct opb_call_io *io,
                 uint64_t deadline_ms, char *text, size_t text_capacity)
 {
-    struct job job = {.node = opb_session_node(session),
-                      .session = session,
-                      .lane = lane,
-                      .kind = kind,
-                      .io = io,
-                      .deadline_ms = deadline_ms,
-                      .text = text_capacity > 0 ? text : NULL,
-                      .text_capacity = text_capacity,
-                      .outcome = OPB_CALL_FAILED};
+    struct opb_job job = {.node = opb_session_node(session),
+                          .session = session,
+                          .lane = lane,
+                          .kind = kind,
+                          .io = io,
+                          .deadline_ms = deadline_ms,
+                          .text = text_capacity > 0 ? text : NULL,
+                          .text_capacity = text_capacity,
+                          .outcome = OPB_CALL_FAILED};
 
     if (job.text != NULL) {
         job.text[0] = '\0';
