@@ -140,14 +140,16 @@ serve_reload(OrthancPluginRestOutput *output, const char *url,
     return OrthancPluginErrorCode_Success;
 }
 
+typedef void (*answer_fn)(struct opb_node *node, OrthancPluginRestOutput *output,
+                          const OrthancPluginHttpRequest *request);
+
+/* What all routes have in common that only look. */
 static OrthancPluginErrorCode
-serve_status(OrthancPluginRestOutput *output, const char *url,
-             const OrthancPluginHttpRequest *request)
+serve_get(OrthancPluginRestOutput *output, const OrthancPluginHttpRequest *request,
+          answer_fn answer)
 {
     struct opb_node *node = opb_node_current();
-    char *text;
 
-    (void)url;
     if (node == NULL || node->pool == NULL) {
         return OrthancPluginErrorCode_Plugin;
     }
@@ -156,7 +158,18 @@ serve_status(OrthancPluginRestOutput *output, const char *url,
         return OrthancPluginErrorCode_Success;
     }
     (void)opb_late_enter(opb_routes_late(node->routes)); /* it takes no lock of Orthanc */
-    text = opb_node_status_text(node);
+    answer(node, output, request);
+    opb_late_leave(opb_routes_late(node->routes));
+    return OrthancPluginErrorCode_Success;
+}
+
+static void
+answer_status(struct opb_node *node, OrthancPluginRestOutput *output,
+              const OrthancPluginHttpRequest *request)
+{
+    char *text = opb_node_status_text(node);
+
+    (void)request;
     if (text != NULL) {
         OrthancPluginAnswerBuffer(node->context, output, text, (uint32_t)strlen(text),
                                   "application/json");
@@ -165,8 +178,14 @@ serve_status(OrthancPluginRestOutput *output, const char *url,
     else {
         send_failure(node, output, 500, "Not enough memory", json_null());
     }
-    opb_late_leave(opb_routes_late(node->routes));
-    return OrthancPluginErrorCode_Success;
+}
+
+static OrthancPluginErrorCode
+serve_status(OrthancPluginRestOutput *output, const char *url,
+             const OrthancPluginHttpRequest *request)
+{
+    (void)url;
+    return serve_get(output, request, answer_status);
 }
 
 static bool
@@ -180,25 +199,14 @@ wants_text(const OrthancPluginHttpRequest *request)
     return false;
 }
 
-static OrthancPluginErrorCode
-serve_stacks(OrthancPluginRestOutput *output, const char *url,
-             const OrthancPluginHttpRequest *request)
+static void
+answer_stacks(struct opb_node *node, OrthancPluginRestOutput *output,
+              const OrthancPluginHttpRequest *request)
 {
-    struct opb_node *node = opb_node_current();
+    bool is_text = wants_text(request);
     enum opb_status status;
-    bool is_text;
     char *body;
 
-    (void)url;
-    if (node == NULL || node->pool == NULL) {
-        return OrthancPluginErrorCode_Plugin;
-    }
-    if (request->method != OrthancPluginHttpMethod_Get) {
-        OrthancPluginSendMethodNotAllowed(node->context, output, "GET");
-        return OrthancPluginErrorCode_Success;
-    }
-    (void)opb_late_enter(opb_routes_late(node->routes)); /* it takes no lock of Orthanc */
-    is_text = wants_text(request);
     status = is_text ? opb_stacks_text(node, &body) : opb_stacks_json(node, &body);
     if (status == OPB_OK) {
         OrthancPluginAnswerBuffer(node->context, output, body, (uint32_t)strlen(body),
@@ -210,36 +218,39 @@ serve_stacks(OrthancPluginRestOutput *output, const char *url,
                      "The stacks could not be collected",
                      json_string(opb_status_text(status)));
     }
-    opb_late_leave(opb_routes_late(node->routes));
-    return OrthancPluginErrorCode_Success;
+}
+
+static OrthancPluginErrorCode
+serve_stacks(OrthancPluginRestOutput *output, const char *url,
+             const OrthancPluginHttpRequest *request)
+{
+    (void)url;
+    return serve_get(output, request, answer_stacks);
+}
+
+static void
+answer_page(struct opb_node *node, OrthancPluginRestOutput *output,
+            const OrthancPluginHttpRequest *request)
+{
+    static const char *const headers[][2] = {{"Content-Security-Policy", opb_page_policy},
+                                             {"X-Content-Type-Options", "nosniff"},
+                                             {"Referrer-Policy", "no-referrer"},
+                                             {"Cache-Control", "no-cache"}};
+
+    (void)request;
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        OrthancPluginSetHttpHeader(node->context, output, headers[i][0], headers[i][1]);
+    }
+    OrthancPluginAnswerBuffer(node->context, output, opb_page, opb_page_bytes,
+                              "text/html; charset=utf-8");
 }
 
 static OrthancPluginErrorCode
 serve_page(OrthancPluginRestOutput *output, const char *url,
            const OrthancPluginHttpRequest *request)
 {
-    static const char *const headers[][2] = {{"Content-Security-Policy", opb_page_policy},
-                                             {"X-Content-Type-Options", "nosniff"},
-                                             {"Referrer-Policy", "no-referrer"},
-                                             {"Cache-Control", "no-cache"}};
-    struct opb_node *node = opb_node_current();
-
     (void)url;
-    if (node == NULL) {
-        return OrthancPluginErrorCode_Plugin;
-    }
-    if (request->method != OrthancPluginHttpMethod_Get) {
-        OrthancPluginSendMethodNotAllowed(node->context, output, "GET");
-        return OrthancPluginErrorCode_Success;
-    }
-    (void)opb_late_enter(opb_routes_late(node->routes)); /* it takes no lock of Orthanc */
-    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-        OrthancPluginSetHttpHeader(node->context, output, headers[i][0], headers[i][1]);
-    }
-    OrthancPluginAnswerBuffer(node->context, output, opb_page, opb_page_bytes,
-                              "text/html; charset=utf-8");
-    opb_late_leave(opb_routes_late(node->routes));
-    return OrthancPluginErrorCode_Success;
+    return serve_get(output, request, answer_page);
 }
 
 /* The link from Orthanc Explorer, in its list of plugins. A script that sets another one
