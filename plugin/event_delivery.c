@@ -100,6 +100,9 @@ run(struct opb_events *events, struct opb_session *session, struct delivery *del
                              .is_for_primary = true};
 
     delivery->is_sent = false;
+    if (session != NULL && !event_check(session, delivery)) {
+        return OPB_CALL_DONE;
+    }
     if (session != NULL) {
         return opb_call_run_in(session, OPB_CALL_CHANGE_INDEX, &io, what, OPB_FOREVER);
     }

@@ -196,11 +196,13 @@ def test_calls_that_wait_for_long_are_served_by_the_old_one(orthanc, text_of):
 
 
 def test_a_call_that_outlasts_the_limit_is_ended(orthanc, text_of):
-    server = orthanc(script=text_of('one'), python={'Reload': 'replace', 'DrainTimeout': 0.5, 'StopTimeout': 1})
+    server = orthanc(script=text_of('one'), python={'Reload': 'replace', 'DrainTimeout': 4, 'StopTimeout': 1})
     running, ran = in_background(server.get, '/wait/600', timeout=60)
     server.wait_for_out('waiting one')
     write(server, text_of('two'))
+    began = time.monotonic()
     reload(server)
+    assert time.monotonic() - began < 7.5 * PATIENCE    # it has this time once
     running.join(60)
     assert ran[0].status_code == 502
     server.wait_for_log('DrainTimeout')
@@ -227,6 +229,17 @@ def test_events_are_in_order_and_none_is_lost(orthanc, text_of):
         words = line.split()
         owner = words[1] if words[0] == 'started' else owner
         assert words[0] == 'stopped' or words[-1] == owner, lines
+
+
+def test_events_that_nobody_wants_any_more_are_no_error(orthanc, text_of):
+    server = orthanc(script=text_of('one'), python={'Reload': 'replace'})
+    for number in range(6):
+        server.upload(dicom.make_dicom(PatientID=str(number)))
+    write(server, NOTHING)
+    reload(server)
+    assert server.stop() == 0
+    assert 0 < server.out().count('instance') < 6, 'none was left for the next generation'
+    assert not server.messages('E'), server.messages('E')
 
 
 @pytest.mark.smoke
