@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* tests/unit/test_host_calls.c - callbacks: arguments, results, nesting, failures */
-#include "tests/unit/host_support.h"
+#include "tests/unit/host_fixture.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -8,27 +8,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static struct test_host host;
-static struct opb_lane *lane;
-
-static int
-start(void **state)
-{
-    (void)state;
-    test_host_start(&host, NULL);
-    lane = NULL;
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    opb_lane_close(lane);
-    test_host_end(&host);
-    return 0;
-}
 
 /* A script with the function f as route 0, and a lane to call it. */
 static void
@@ -494,8 +473,6 @@ finalize_refuses_calls_that_come_late(void **state)
     assert_true(get("/") != HOST_NO_FAULT);
     assert_int_equal(test_host_wait(&host), 0);
 }
-
-#define HOST_TEST(function) cmocka_unit_test_setup_teardown(function, start, end)
 
 int
 main(void)

@@ -1,30 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* tests/unit/test_host_dimse.c - C-FIND, worklists and C-MOVE in the host */
-#include "tests/unit/host_support.h"
+#include "tests/unit/host_fixture.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static struct test_host host;
-static struct opb_lane *lane;
-
-static int
-start(void **state)
-{
-    (void)state;
-    test_host_start(&host, NULL);
-    lane = NULL;
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    opb_lane_close(lane);
-    test_host_end(&host);
-    return 0;
-}
 
 static void
 run(const char *text)
@@ -335,8 +314,6 @@ malformed_calls_are_refused_and_make_no_driver(void **state)
         OPB_FAULT_ENCODING);
     assert_false(test_host_logged(&host, "gone"));
 }
-
-#define HOST_TEST(function) cmocka_unit_test_setup_teardown(function, start, end)
 
 int
 main(void)

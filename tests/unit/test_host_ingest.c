@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* tests/unit/test_host_ingest.c - received instances, C-STORE, storage area and storage
  * commitment in the host */
-#include "tests/unit/host_support.h"
+#include "tests/unit/host_fixture.h"
 
 #include <orthanc/OrthancCPlugin.h>
 
 #include <stdio.h>
 #include <string.h>
-
-static struct test_host host;
-static struct opb_lane *lane;
 
 /* The last result. */
 static struct {
@@ -20,24 +17,6 @@ static struct {
     char bytes[64];
     size_t size;
 } result;
-
-static int
-start(void **state)
-{
-    (void)state;
-    test_host_start(&host, NULL);
-    lane = NULL;
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    opb_lane_close(lane);
-    test_host_end(&host);
-    return 0;
-}
 
 static void
 run(const char *text)
@@ -551,8 +530,6 @@ commitment_of_version_2_has_a_connection(void **state)
     assert_int_equal(result.number, strlen("DicomConnection"));
 }
 #endif
-
-#define HOST_TEST(function) cmocka_unit_test_setup_teardown(function, start, end)
 
 int
 main(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* tests/unit/test_host_load.c - what a script finds, and how a host begins and ends */
-#include "tests/unit/host_support.h"
+#include "tests/unit/host_fixture.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -10,24 +10,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static struct test_host host;
-
-static int
-start(void **state)
-{
-    (void)state;
-    test_host_start(&host, NULL);
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    test_host_end(&host);
-    return 0;
-}
 
 static void
 script_finds_the_interpreter_of_the_contract(void **state)
@@ -394,8 +376,9 @@ ask_stacks(char *out, size_t capacity)
 }
 
 static void *
-call_first_route(void *lane)
+call_first_route(void *unused)
 {
+    (void)unused;
     (void)test_host_rest(&host, lane, 0, "/hang", "GET", NULL, 0);
     return NULL;
 }
@@ -404,7 +387,6 @@ static void
 stacks_of_all_threads_are_told_while_one_keeps_the_gil(void **state)
 {
     char text[65536];
-    struct opb_lane *lane;
     pthread_t caller;
 
     (void)state;
@@ -418,7 +400,7 @@ stacks_of_all_threads_are_told_while_one_keeps_the_gil(void **state)
                          "orthanc.RegisterRestCallback('/hang', hangs)\n"
                          "threading.Thread(target=bystander, daemon=True).start()\n");
     lane = test_host_lane(&host);
-    assert_int_equal(pthread_create(&caller, NULL, call_first_route, lane), 0);
+    assert_int_equal(pthread_create(&caller, NULL, call_first_route, NULL), 0);
     test_host_await_output(&host, "hanging\n");
     ask_stacks(text, sizeof(text));
     assert_non_null(strstr(text, "script.py\", line 6 in hangs"));
@@ -427,7 +409,6 @@ stacks_of_all_threads_are_told_while_one_keeps_the_gil(void **state)
     assert_non_null(strstr(text, "in hangs"));
     assert_int_equal(kill(host.pid, SIGKILL), 0);
     assert_int_equal(pthread_join(caller, NULL), 0);
-    opb_lane_close(lane);
 }
 
 static void
@@ -468,8 +449,6 @@ without_python_there_are_no_stacks_to_tell(void **state)
     assert_string_equal(text, "Python has not been started, or offers no stacks\n");
     assert_true(test_host_is_running(&host));
 }
-
-#define HOST_TEST(function) cmocka_unit_test_setup_teardown(function, start, end)
 
 int
 main(void)

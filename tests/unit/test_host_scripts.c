@@ -1,32 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* tests/unit/test_host_scripts.c - several scripts in one host: import, owners, order */
-#include "tests/unit/host_support.h"
+#include "tests/unit/host_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static struct test_host host;
-static struct opb_lane *lane;
-
-static int
-start(void **state)
-{
-    (void)state;
-    test_host_start(&host, NULL);
-    lane = NULL;
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    opb_lane_close(lane);
-    test_host_end(&host);
-    return 0;
-}
 
 /* The scripts script.py, two.py and, if there is one, three.py. */
 static void
@@ -386,8 +365,6 @@ one_script_that_may_not_be_run_keeps_all_from_being_loaded(void **state)
     assert_int_equal(test_host_load(&host, "script.py"), OPB_FAULT_RUNTIME);
     assert_string_equal(host.fault_text, "The pool does not run this script: because");
 }
-
-#define HOST_TEST(function) cmocka_unit_test_setup_teardown(function, start, end)
 
 int
 main(void)
