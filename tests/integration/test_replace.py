@@ -315,8 +315,8 @@ def test_no_process_to_replace_it_leaves_the_old_one(orthanc, text_of):
 
 def test_all_hosts_are_gone_before_any_loads(orthanc, text_of):
     """With Workers the script shares the port among the hosts of a generation, which are of one version."""
-    shared = (text_of('one').replace('create_server((', 'create_server(reuse_port=True, address=(') +
-              "say('loaded one')\natexit.register(say, 'ended one')\n")
+    shared = text_of('one', "say('loaded one')\n").replace('create_server((', 'create_server(reuse_port=True, address=(')
+    shared = shared.replace('atexit.register', "atexit.register(say, 'ended one')\natexit.register", 1)    # after that
     server = orthanc(script=shared, python={'Reload': 'replace', 'Workers': 3, 'QueueTimeout': 60})
     with Load([server], ask_version, clients=6) as load:
         load.wait_for_more(result='one')
