@@ -510,63 +510,6 @@ orthanc.RegisterOnStoredInstanceCallback(stored)
         'started', 'stopped'] * 6
 
 
-def test_max_calls(orthanc):
-    """Each host runs about 100 calls, and no request fails."""
-    server = orthanc(script=text_of('one'), python={'MaxCalls': 100}, verbose=False)
-    with Load(server, 4, ['/version']) as load:
-        server.wait_for_log('Generation 4 is running', timeout=60)
-    assert load.bad == []
-    await_one_host(server, 30)
-    assert server.log().count('has run') >= 3
-    assert not server.messages('E'), server.messages('E')
-
-
-def memory_of(pid):
-    """In MiB."""
-    with open('/proc/%d/smaps_rollup' % pid, encoding='ascii') as f:
-        return int(next(line.split()[1] for line in f if line.startswith('Pss:'))) // 1024
-
-
-def test_a_script_that_leaks(orthanc):
-    """Its memory levels off, and no request fails."""
-    server = orthanc(script=text_of('one', '''
-LEAK = []
-def leak(output, uri, **request):
-    LEAK.append(bytearray(os.urandom(1)) * 1000000)
-    time.sleep(0.02)
-    output.AnswerBuffer('ok', 'text/plain')
-orthanc.RegisterRestCallback('/leak', leak)
-'''), python={'MaxMemory': 100}, verbose=False)
-    most = 0
-    with Load(server, 2, ['/leak']) as load:
-        deadline = time.monotonic() + 60 * PATIENCE
-        while 'Generation 4 is running' not in server.log():
-            assert time.monotonic() < deadline and not load.bad
-            try:
-                most = max(most, memory_of(server.host_pid()))
-            except (OSError, StopIteration):
-                pass    # it has ended meanwhile
-            time.sleep(0.2)
-    assert load.bad == []
-    assert load.good > 200
-    assert 100 < most < 100 * 1.1 + 400 * PATIENCE    # 100 MB/s at most, looked at every second
-    limits = re.findall(r'MiB of memory: .* its limit is (\d+) MiB \(Python.MaxMemory\)', server.log())
-    assert len(limits) >= 3 and all(90 <= int(limit) <= 110 for limit in limits), limits
-    await_one_host(server, 30)
-
-
-def test_a_broken_script_is_not_recycled(orthanc):
-    server = orthanc(script=text_of('one'), python={'MaxCalls': 10})
-    pid = server.host_pid()
-    write(server, 'broken(\n')
-    with Load(server, 2, ['/version']) as load:
-        server.wait_for_log('the one before goes on', timeout=30)
-        time.sleep(2)
-    assert load.bad == []
-    assert server.host_pid() == pid
-    assert server.log().count('the one before goes on') == 1
-
-
 def generation_of(server):
     """The last one that the log names."""
     found = re.findall(r'Generation (\d+) is running', server.log())
