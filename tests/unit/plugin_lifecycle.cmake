@@ -9,7 +9,7 @@ endforeach()
 add_executable(opb_script_host script_host.c)
 opb_compile_options(opb_script_host)
 target_link_libraries(opb_script_host PRIVATE opb_protocol)
-foreach(name IN ITEMS plugin plugin_reload)
+foreach(name IN ITEMS plugin plugin_reload plugin_replace)
   opb_unit_test(${name} SOURCES plugin_server.c LIBS opb_plugin_test_support)
   add_dependencies(test_${name} orthanc-python-worker opb_script_host)
   target_compile_definitions(test_${name} PRIVATE

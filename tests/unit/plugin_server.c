@@ -12,6 +12,7 @@
 
 char server_directory[64];
 char server_configuration[1024];
+struct opb_reload server_last_reload;
 static const char *workers; /* more of the configuration: how many hosts */
 
 void
@@ -189,4 +190,20 @@ server_daemon_of(pid_t pid)
     (void)fclose(file);
     assert_int_equal(sscanf(strrchr(text, ')') + 2, "%*c %ld", &parent), 1);
     return (pid_t)parent;
+}
+
+void
+server_reload(void)
+{
+    opb_pool_reload(opb_node_current()->pool, &server_last_reload);
+}
+
+void *
+server_run_reloads(void *unused)
+{
+    (void)unused;
+    do {
+        server_reload();
+    } while (server_last_reload.outcome != OPB_RELOAD_STOPPING);
+    return NULL;
 }

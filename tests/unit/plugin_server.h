@@ -10,6 +10,8 @@
 
 #include "plugin_support.h"
 
+#include "plugin/pool.h"
+
 #include <sys/types.h>
 
 #define WAIT_MS 30000u
@@ -34,6 +36,11 @@ void server_write(const char *name, mode_t mode, const char *format, const char 
 void server_await_log(const char *text);
 /* The host that takes calls, other than the one before. */
 pid_t server_await_host(pid_t before);
+/* Loads the script again; what came of it is in server_last_reload. */
+void server_reload(void);
+extern struct opb_reload server_last_reload;
+/* For a thread: does so until the server stops. */
+void *server_run_reloads(void *unused);
 /* For opb_wait_until(): whether the process *pid has ended. */
 bool server_is_gone(void *pid);
 /* The daemon's process id, from its name in /proc: the parent of the host. */

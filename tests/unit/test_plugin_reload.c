@@ -2,7 +2,8 @@
 /* tests/unit/test_plugin_reload.c - the next generation, with the real daemon and a fake
  * host
  *
- * Elsewhere: Initialize and Finalize, deaths without a reload (test_plugin.c).
+ * Elsewhere: the one that replaces the old one (test_plugin_replace.c); Initialize and
+ * Finalize, deaths without a reload (test_plugin.c).
  */
 #include "plugin_server.h"
 
@@ -13,14 +14,6 @@
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
-
-static struct opb_reload last_reload;
-
-static void
-reload(void)
-{
-    opb_pool_reload(opb_node_current()->pool, &last_reload);
-}
 
 static void
 a_reload_exchanges_the_host(void **state)
@@ -34,11 +27,11 @@ a_reload_exchanges_the_host(void **state)
     for (uint64_t generation = 2; generation < 6; generation++) {
         pid_t old = before;
 
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
-        assert_int_equal(last_reload.generation, generation);
+        server_reload();
+        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
+        assert_int_equal(server_last_reload.generation, generation);
         before = server_await_host(old);
-        assert_int_equal(before, last_reload.pid);
+        assert_int_equal(before, server_last_reload.pid);
         opb_wait_until(server_is_gone, &old, WAIT_MS);
     }
     assert_false(fake_log_has("is being started"));
@@ -58,18 +51,18 @@ a_reload_that_fails_changes_nothing(void **state)
     assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
     pid = server_await_host(0);
     for (int i = 0; i < 3; i++) {
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
-        assert_int_equal(last_reload.generation, 1);
-        assert_int_equal(last_reload.pid, pid);
+        server_reload();
+        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_FAILED);
+        assert_int_equal(server_last_reload.generation, 1);
+        assert_int_equal(server_last_reload.pid, pid);
     }
     server_write("script.py", 0600, "", "exit", NULL);
-    reload();
-    assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
-    assert_non_null(strstr(last_reload.text, "ended with exit code 7"));
+    server_reload();
+    assert_int_equal(server_last_reload.outcome, OPB_RELOAD_FAILED);
+    assert_non_null(strstr(server_last_reload.text, "ended with exit code 7"));
     server_write("script.py", 0600, "", "ok", NULL);
-    reload();
-    assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+    server_reload();
+    assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
     (void)server_await_host(pid);
     OrthancPluginFinalize();
 }
@@ -84,8 +77,8 @@ an_old_generation_that_does_not_finish_is_killed_in_time(void **state)
     assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
     pid = server_await_host(0);
     for (int i = 0; i < 8; i++) { /* more than come to their end at a time */
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+        server_reload();
+        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
     }
     opb_wait_until(server_is_gone, &pid, WAIT_MS);
     OrthancPluginFinalize();
@@ -102,8 +95,8 @@ a_host_that_dies_during_a_reload_is_not_missed(void **state)
     pid = server_await_host(0);
     for (int i = 0; i < 20; i++) {
         (void)kill(pid, SIGKILL); /* at any moment of the reload */
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+        server_reload();
+        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
         pid = server_await_host(pid);
     }
     OrthancPluginFinalize();
@@ -119,23 +112,13 @@ a_daemon_that_dies_during_a_reload_is_replaced(void **state)
     assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
     pid = server_await_host(0);
     assert_int_equal(kill(server_daemon_of(pid), SIGKILL), 0);
-    reload(); /* it may come before or after the news */
+    server_reload(); /* it may come before or after the news */
     server_await_log("The worker is running again");
     pid = server_await_host(pid);
     do {
-        reload();
-    } while (last_reload.outcome != OPB_RELOAD_DONE);
+        server_reload();
+    } while (server_last_reload.outcome != OPB_RELOAD_DONE);
     OrthancPluginFinalize();
-}
-
-static void *
-run_reloads(void *unused)
-{
-    (void)unused;
-    do {
-        reload();
-    } while (last_reload.outcome != OPB_RELOAD_STOPPING);
-    return NULL;
 }
 
 static void
@@ -147,7 +130,7 @@ reloads_end_when_the_server_stops(void **state)
 
         server_configure("ok", "");
         assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-        assert_int_equal(pthread_create(&thread, NULL, run_reloads, NULL), 0);
+        assert_int_equal(pthread_create(&thread, NULL, server_run_reloads, NULL), 0);
         usleep(i * 3000);
         opb_pool_stop_reloads(opb_node_current()->pool); /* as ORTHANC_STOPPED does */
         assert_int_equal(pthread_join(thread, NULL), 0);
@@ -183,14 +166,14 @@ calls_move_only_when_all_hosts_are_ready(void **state)
     assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
     read_pids(before);
     for (int i = 0; i < 3; i++) { /* the second one cannot load */
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
+        server_reload();
+        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_FAILED);
         read_pids(after);
         assert_memory_equal(before, after, sizeof(before));
     }
     server_write("script.py", 0600, "", "ok", NULL);
-    reload();
-    assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+    server_reload();
+    assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
     read_pids(after);
     for (int i = 0; i < 3; i++) {
         assert_int_not_equal(before[i], after[i]);
@@ -213,154 +196,11 @@ any_host_may_die_during_a_reload(void **state)
     read_pids(pids);
     for (int i = 0; i < 20; i++) {
         (void)kill(pids[i % 3], SIGKILL); /* at any moment of the reload */
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
+        server_reload();
+        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
         read_pids(pids);
     }
     OrthancPluginFinalize();
-}
-
-#define REPLACE ", \"Reload\": \"replace\""
-
-static void
-beside_the_old_generation_nothing_loads_that_must_be_alone(void **state)
-{
-    pid_t pid;
-
-    (void)state;
-    server_configure("alone", "");
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    reload();
-    assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
-    assert_false(last_reload.is_old_gone);
-    assert_int_equal(last_reload.pid, pid);
-    OrthancPluginFinalize();
-}
-
-static void
-in_its_place_it_does(void **state)
-{
-    pid_t before;
-
-    (void)state;
-    server_configure("alone", REPLACE);
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    before = server_await_host(0);
-    for (uint64_t generation = 2; generation < 6; generation++) {
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
-        assert_int_equal(last_reload.generation, generation);
-        assert_true(server_is_gone(&before));
-        before = server_await_host(before);
-        assert_int_equal(before, last_reload.pid);
-    }
-    assert_false(fake_log_has("is being started"));
-    assert_int_equal(kill(before, SIGKILL), 0); /* and the newest has a successor */
-    before = server_await_host(before);
-    OrthancPluginFinalize();
-    opb_wait_until(server_is_gone, &before, WAIT_MS);
-}
-
-/* Each attempt after the reload is a host of its own, until one loads. */
-static void
-a_generation_that_replaces_and_does_not_load_is_tried_again(void **state)
-{
-    pid_t pid;
-
-    (void)state;
-    server_configure("once", REPLACE);
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    for (uint64_t generation = 2; generation < 5; generation++) {
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_FAILED);
-        assert_true(last_reload.is_old_gone);
-        assert_int_equal(last_reload.generation, generation);
-        assert_true(server_is_gone(&pid));
-        assert_null(opb_session_at(opb_node_current(), 0));
-    }
-    assert_true(fake_log_has("the one before has ended"));
-    assert_false(fake_log_has("the one before goes on"));
-    server_write("script.py", 0600, "", "alone", NULL);
-    pid = server_await_host(0); /* nobody has asked for a reload */
-    server_await_log("The new host (pid ");
-    reload();
-    assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
-    assert_false(last_reload.is_old_gone);
-    (void)server_await_host(pid);
-    OrthancPluginFinalize();
-}
-
-static void
-a_host_that_dies_while_it_is_replaced_is_not_missed(void **state)
-{
-    pid_t pid;
-
-    (void)state;
-    server_configure("alone", REPLACE);
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    for (int i = 0; i < 20; i++) {
-        (void)kill(pid, SIGKILL); /* at any moment of the reload */
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
-        pid = server_await_host(pid);
-    }
-    OrthancPluginFinalize();
-}
-
-static void
-a_generation_that_does_not_finish_is_killed_before_the_next_one_loads(void **state)
-{
-    pid_t pid;
-
-    (void)state;
-    server_configure("stay", REPLACE ", \"StopTimeout\": 0.2");
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    for (int i = 0; i < 3; i++) {
-        pid = server_await_host(0);
-        reload();
-        assert_int_equal(last_reload.outcome, OPB_RELOAD_DONE);
-        assert_true(server_is_gone(&pid));
-    }
-    OrthancPluginFinalize();
-}
-
-static void
-a_daemon_that_dies_while_hosts_are_replaced_is_replaced_too(void **state)
-{
-    pid_t pid;
-
-    (void)state;
-    server_configure("alone", REPLACE);
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    assert_int_equal(kill(server_daemon_of(pid), SIGKILL), 0);
-    reload(); /* it may come before or after the news */
-    server_await_log("The worker is running again");
-    (void)server_await_host(pid);
-    do {
-        reload();
-    } while (last_reload.outcome != OPB_RELOAD_DONE);
-    OrthancPluginFinalize();
-}
-
-static void
-replacing_ends_when_the_server_stops(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < 8; i++) {
-        pthread_t thread;
-
-        server_configure("alone", REPLACE);
-        assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-        assert_int_equal(pthread_create(&thread, NULL, run_reloads, NULL), 0);
-        usleep(i * 3000);
-        opb_pool_stop_reloads(opb_node_current()->pool); /* as ORTHANC_STOPPED does */
-        assert_int_equal(pthread_join(thread, NULL), 0);
-        OrthancPluginFinalize();
-    }
 }
 
 int
@@ -380,18 +220,6 @@ main(void)
         TEST_OF_THREE(reloads_end_when_the_server_stops),
         TEST_OF_THREE(calls_move_only_when_all_hosts_are_ready),
         TEST_OF_THREE(any_host_may_die_during_a_reload),
-        SERVER_TEST(beside_the_old_generation_nothing_loads_that_must_be_alone),
-        SERVER_TEST(in_its_place_it_does),
-        SERVER_TEST(a_generation_that_replaces_and_does_not_load_is_tried_again),
-        SERVER_TEST(a_host_that_dies_while_it_is_replaced_is_not_missed),
-        SERVER_TEST(a_generation_that_does_not_finish_is_killed_before_the_next_one_loads),
-        SERVER_TEST(a_daemon_that_dies_while_hosts_are_replaced_is_replaced_too),
-        SERVER_TEST(replacing_ends_when_the_server_stops),
-        TEST_OF_THREE(beside_the_old_generation_nothing_loads_that_must_be_alone),
-        TEST_OF_THREE(in_its_place_it_does),
-        TEST_OF_THREE(a_host_that_dies_while_it_is_replaced_is_not_missed),
-        TEST_OF_THREE(a_daemon_that_dies_while_hosts_are_replaced_is_replaced_too),
-        TEST_OF_THREE(replacing_ends_when_the_server_stops),
     };
 
     return OPB_RUN(tests);
