@@ -36,6 +36,7 @@ struct opb_call_stat {
 struct opb_call_stats {
     struct opb_call_stat kinds[OPB_CALL_COUNT];
     _Atomic(struct opb_call_stat *) routes[OPB_MAX_ROUTES];
+    _Atomic(uint32_t) route_count; /* of those; a few more where threads race */
 };
 
 struct opb_call_sum {
@@ -93,12 +94,19 @@ opb_call_stats_route(struct opb_call_stats *stats, uint32_t entry)
     if (found != NULL) {
         return found;
     }
+    if (atomic_load_explicit(&stats->route_count, memory_order_relaxed) >=
+        OPB_MOST_COUNTED_ROUTES) {
+        return NULL;
+    }
     made = calloc(1, sizeof(*made));
-    if (made != NULL &&
-        !atomic_compare_exchange_strong(&stats->routes[entry], &found, made)) {
+    if (made == NULL) {
+        return NULL;
+    }
+    if (!atomic_compare_exchange_strong(&stats->routes[entry], &found, made)) {
         free(made); /* another thread was first */
         return found;
     }
+    (void)atomic_fetch_add_explicit(&stats->route_count, 1, memory_order_relaxed);
     return made;
 }
 

@@ -13,6 +13,8 @@
 
 #include "call.h"
 
+#define OPB_MOST_COUNTED_ROUTES 200u /* 7 KB each; the status shows no more */
+
 struct opb_call_stats; /* of a node */
 struct opb_call_stat;  /* of one kind, or one route */
 
@@ -22,7 +24,8 @@ void opb_call_stats_free(struct opb_call_stats *stats); /* NULL is fine */
 /* Lends, for as long as the node lives. */
 struct opb_call_stat *opb_call_stats_kind(struct opb_call_stats *stats,
                                           enum opb_call_index kind);
-/* entry: less than OPB_MAX_ROUTES. NULL without memory. */
+/* entry: less than OPB_MAX_ROUTES. NULL without memory, and for all others once so many
+ * routes have been called: those are in the sum of their kind. */
 struct opb_call_stat *opb_call_stats_route(struct opb_call_stats *stats, uint32_t entry);
 /* The same, and NULL if nothing of it was counted yet. */
 struct opb_call_stat *opb_call_stats_find_route(struct opb_call_stats *stats,

@@ -4,11 +4,13 @@
  * Here:      OPB_MAX_ROUTES functions that differ by a number, made by the preprocessor.
  * Elsewhere: which route has which (routes.c), what they do (callback_rest.c).
  *
- * The number of an entry is written in hexadecimal digits: three of them give 4 x 16 x 16.
+ * The number of an entry is written in hexadecimal digits: four give 4 x 16 x 16 x 16. They
+ * are chosen by a switch, since a table of addresses would be filled in at each start of
+ * Orthanc, and be memory of its own; so nothing is touched that is not used.
  */
 #include "rest_entries.h"
 
-_Static_assert(OPB_MAX_ROUTES == 1024u, "EACH_ENTRY makes 4 x 16 x 16 of them");
+_Static_assert(OPB_MAX_ROUTES == 16384u, "EACH_ENTRY makes 4 x 16 x 16 x 16 of them");
 
 #define EACH_DIGIT(X, prefix)                                                              \
     X(prefix##0)                                                                           \
@@ -44,8 +46,25 @@ _Static_assert(OPB_MAX_ROUTES == 1024u, "EACH_ENTRY makes 4 x 16 x 16 of them");
     EACH_DIGIT(X, prefix##d)                                                               \
     EACH_DIGIT(X, prefix##e)                                                               \
     EACH_DIGIT(X, prefix##f)
+#define EACH_HUNDRED(X, prefix)                                                            \
+    EACH_PAIR(X, prefix##0)                                                                \
+    EACH_PAIR(X, prefix##1)                                                                \
+    EACH_PAIR(X, prefix##2)                                                                \
+    EACH_PAIR(X, prefix##3)                                                                \
+    EACH_PAIR(X, prefix##4)                                                                \
+    EACH_PAIR(X, prefix##5)                                                                \
+    EACH_PAIR(X, prefix##6)                                                                \
+    EACH_PAIR(X, prefix##7)                                                                \
+    EACH_PAIR(X, prefix##8)                                                                \
+    EACH_PAIR(X, prefix##9)                                                                \
+    EACH_PAIR(X, prefix##a)                                                                \
+    EACH_PAIR(X, prefix##b)                                                                \
+    EACH_PAIR(X, prefix##c)                                                                \
+    EACH_PAIR(X, prefix##d)                                                                \
+    EACH_PAIR(X, prefix##e)                                                                \
+    EACH_PAIR(X, prefix##f)
 #define EACH_ENTRY(X)                                                                      \
-    EACH_PAIR(X, 0x0) EACH_PAIR(X, 0x1) EACH_PAIR(X, 0x2) EACH_PAIR(X, 0x3)
+    EACH_HUNDRED(X, 0x0) EACH_HUNDRED(X, 0x1) EACH_HUNDRED(X, 0x2) EACH_HUNDRED(X, 0x3)
 
 #define DEFINE_ENTRY(number)                                                               \
     static OrthancPluginErrorCode rest_##number(OrthancPluginRestOutput *output,           \
@@ -54,17 +73,18 @@ _Static_assert(OPB_MAX_ROUTES == 1024u, "EACH_ENTRY makes 4 x 16 x 16 of them");
     {                                                                                      \
         return opb_callback_rest(number##u, output, url, request);                         \
     }
-#define NAME_ENTRY(number) rest_##number,
+#define CHOOSE_ENTRY(number)                                                               \
+    case number##u:                                                                        \
+        return rest_##number;
 
 EACH_ENTRY(DEFINE_ENTRY)
-
-static const OrthancPluginRestCallback entries[] = {EACH_ENTRY(NAME_ENTRY)};
-
-_Static_assert(sizeof(entries) / sizeof(entries[0]) == OPB_MAX_ROUTES,
-               "one for each route");
 
 OrthancPluginRestCallback
 opb_rest_entry(uint32_t entry)
 {
-    return entries[entry];
+    switch (entry) {
+        EACH_ENTRY(CHOOSE_ENTRY)
+    default:
+        return NULL; /* there is none */
+    }
 }

@@ -55,9 +55,6 @@ table_new(const struct opb_session *session)
 
     if (table != NULL) {
         table->session = session;
-        for (uint32_t i = 0; i < OPB_MAX_ROUTES; i++) {
-            table->index_of[i] = NO_INDEX;
-        }
     }
     return table;
 }
@@ -151,9 +148,7 @@ opb_routes_free(struct opb_routes *routes)
         free(each->pattern);
         free(each);
     }
-    for (uint32_t i = 0; i < routes->entry_count; i++) {
-        free(routes->patterns[i]);
-    }
+    opb_patterns_fini(&routes->patterns);
     while ((table = routes->tables) != NULL) {
         routes->tables = table->next;
         table_free(table);
@@ -249,16 +244,16 @@ opb_routes_narrow(struct opb_routes *routes, const struct opb_session *session)
 }
 
 /* The entry for one more registration of a pattern in a table: the first one with that
- * pattern that the table does not use. NO_INDEX if there is none. */
+ * pattern that the table does not use. NO_ENTRY if there is none. */
 static uint32_t
 free_entry(const struct opb_routes *routes, const struct table *table, const char *pattern)
 {
-    for (uint32_t i = 0; i < routes->entry_count; i++) {
-        if (table->index_of[i] == NO_INDEX && strcmp(routes->patterns[i], pattern) == 0) {
-            return i;
-        }
-    }
-    return NO_INDEX;
+    uint32_t entry = NO_ENTRY;
+
+    do {
+        entry = opb_patterns_find(&routes->patterns, pattern, entry);
+    } while (entry != NO_ENTRY && table->number_of[entry] != 0);
+    return entry;
 }
 
 bool
@@ -267,10 +262,10 @@ opb_table_bind(struct opb_routes *routes, struct table *table, const char *patte
 {
     uint32_t entry = free_entry(routes, table, pattern);
 
-    if (entry == NO_INDEX) {
+    if (entry == NO_ENTRY) {
         return false;
     }
-    table->index_of[entry] = index;
+    table->number_of[entry] = index + 1;
     table->has_kind[OPB_CALL_REST_INDEX] = true;
     opb_routes_publish_kinds(routes);
     return true;
@@ -299,6 +294,22 @@ opb_table_bind_waiting(struct opb_routes *routes, struct table *table)
         else {
             link = &waiting->next;
         }
+    }
+}
+
+void
+opb_table_bind_first(struct opb_routes *routes, struct table *table, const char *pattern)
+{
+    struct waiting **link = &table->waiting;
+    struct waiting *waiting;
+
+    while (*link != NULL && strcmp((*link)->pattern, pattern) != 0) {
+        link = &(*link)->next;
+    }
+    waiting = *link;
+    if (waiting != NULL && opb_table_bind(routes, table, pattern, waiting->index)) {
+        *link = waiting->next;
+        opb_waiting_free(waiting);
     }
 }
 
@@ -372,11 +383,15 @@ bool
 opb_routes_lookup(struct opb_routes *routes, const struct opb_session *session,
                   uint32_t entry, uint32_t *index)
 {
+    uint32_t number = 0;
+
     pthread_mutex_lock(&routes->lock);
-    *index = entry < routes->entry_count ? opb_table_of(routes, session)->index_of[entry]
-                                         : NO_INDEX;
+    if (entry < routes->patterns.count) {
+        number = opb_table_of(routes, session)->number_of[entry];
+    }
     pthread_mutex_unlock(&routes->lock);
-    return *index != NO_INDEX;
+    *index = number != 0 ? number - 1 : NO_INDEX;
+    return number != 0;
 }
 
 const char *
@@ -385,7 +400,7 @@ opb_routes_pattern(struct opb_routes *routes, uint32_t entry)
     const char *pattern;
 
     pthread_mutex_lock(&routes->lock);
-    pattern = entry < routes->entry_count ? routes->patterns[entry] : "";
+    pattern = entry < routes->patterns.count ? routes->patterns.texts[entry] : "";
     pthread_mutex_unlock(&routes->lock);
     return pattern;
 }

@@ -16,7 +16,7 @@
 
 #include "protocol/words.h"
 
-#define OPB_MAX_ROUTES 1024u
+#define OPB_MAX_ROUTES 16384u
 
 OPB_MUST_CHECK enum opb_status opb_routes_new(struct opb_routes **out,
                                               struct opb_node *node);

@@ -60,7 +60,7 @@ opb_routes_register_entry(struct opb_routes *routes, char **pattern, char *text,
     OrthancPluginContext *context = routes->node->context;
     _OrthancPluginRestCallback params;
     OrthancPluginErrorCode code;
-    uint32_t entry = routes->entry_count; /* changes under the registering lock only */
+    uint32_t entry = routes->patterns.count; /* changes under the registering lock only */
 
     if (entry == OPB_MAX_ROUTES) {
         (void)snprintf(text, capacity, "A script can register at most %u REST callbacks",
@@ -84,10 +84,8 @@ opb_routes_register_entry(struct opb_routes *routes, char **pattern, char *text,
         return OPB_REFUSED;
     }
     pthread_mutex_lock(&routes->lock);
-    routes->patterns[entry] = *pattern;
-    routes->entry_count++;
+    opb_patterns_add(&routes->patterns, pattern);
     pthread_mutex_unlock(&routes->lock);
-    *pattern = NULL;
     return OPB_OK;
 }
 

@@ -28,7 +28,7 @@ opb_routes_log_losses(struct opb_routes *routes, const struct opb_session *sessi
         has_both = true;
         *before = *routes->current;
         *after = *opb_table_of(routes, session);
-        entry_count = routes->entry_count;
+        entry_count = routes->patterns.count;
     }
     pthread_mutex_unlock(&routes->lock);
     for (int kind = 0; has_both && kind < OPB_CALL_COUNT; kind++) {
@@ -40,11 +40,11 @@ opb_routes_log_losses(struct opb_routes *routes, const struct opb_session *sessi
         }
     }
     for (uint32_t i = 0; i < entry_count; i++) {
-        if (before->index_of[i] != NO_INDEX && after->index_of[i] == NO_INDEX) {
+        if (before->number_of[i] != 0 && after->number_of[i] == 0) {
             opb_log_warning(
                 "The new host has not registered the REST route %s, which answers "
                 "404 from now on",
-                routes->patterns[i]);
+                routes->patterns.texts[i]);
         }
     }
     free(after);
@@ -87,10 +87,10 @@ count_routes(const struct opb_routes *routes, const struct table *table,
              const char *pattern)
 {
     uint32_t count = 0;
+    uint32_t entry = NO_ENTRY;
 
-    for (uint32_t i = 0; i < routes->entry_count; i++) {
-        count +=
-            table->index_of[i] != NO_INDEX && strcmp(routes->patterns[i], pattern) == 0;
+    while ((entry = opb_patterns_find(&routes->patterns, pattern, entry)) != NO_ENTRY) {
+        count += table->number_of[entry] != 0;
     }
     for (const struct waiting *each = table->waiting; each != NULL; each = each->next) {
         count += strcmp(each->pattern, pattern) == 0;
@@ -110,10 +110,12 @@ list_more(const struct opb_routes *routes, const struct table *a, const struct t
             add_difference(list, "the %s", what->description);
         }
     }
-    for (uint32_t i = 0; i < routes->entry_count; i++) {
-        if (a->index_of[i] != NO_INDEX && b->index_of[i] == NO_INDEX &&
-            !opb_table_has_waiting(b, routes->patterns[i])) {
-            add_difference(list, "the REST route %s", routes->patterns[i]);
+    for (uint32_t i = 0; i < routes->patterns.count; i++) {
+        const char *pattern = routes->patterns.texts[i];
+
+        if (a->number_of[i] != 0 && b->number_of[i] == 0 &&
+            !opb_table_has_waiting(b, pattern)) {
+            add_difference(list, "the REST route %s", pattern);
         }
     }
     for (const struct waiting *each = a->waiting; each != NULL; each = each->next) {

@@ -30,15 +30,15 @@ is_member(const struct opb_routes *routes, const struct table *table)
     return table == routes->current || table->generation == routes->generation;
 }
 
-/* Gives the routes that wait the entries that there are, in every host of the generation.
- */
+/* Gives the first route of that pattern that waits an entry, if there is one, in every host
+ * of the generation. */
 static void
-bind_members(struct opb_routes *routes)
+bind_members(struct opb_routes *routes, const char *pattern)
 {
     pthread_mutex_lock(&routes->lock);
     for (struct table *each = routes->tables; each != NULL; each = each->next) {
         if (is_member(routes, each)) {
-            opb_table_bind_waiting(routes, each);
+            opb_table_bind_first(routes, each, pattern);
         }
     }
     pthread_mutex_unlock(&routes->lock);
@@ -118,7 +118,7 @@ register_late(struct opb_routes *routes, const char *waiting, char *text, size_t
     char *pattern;
     enum opb_status status;
 
-    bind_members(routes);
+    bind_members(routes, waiting);
     if (!is_waiting(routes, waiting)) {
         return OPB_OK; /* it has one, or another generation has taken its place */
     }
@@ -130,7 +130,7 @@ register_late(struct opb_routes *routes, const char *waiting, char *text, size_t
     status = opb_routes_register_entry(routes, &pattern, text, capacity);
     free(pattern);
     if (status == OPB_OK) {
-        bind_members(routes); /* to the entry that was just made */
+        bind_members(routes, waiting); /* to the entry that was just made */
     }
     return status;
 }

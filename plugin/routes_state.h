@@ -8,11 +8,13 @@
 #define OPB_ROUTES_STATE_H
 
 #include "kinds.h"
+#include "patterns.h"
 #include "routes.h"
 
 #include <stdatomic.h>
 
 #define NO_INDEX UINT32_MAX
+#define NO_ENTRY UINT32_MAX
 
 struct waiting {
     struct waiting *next;
@@ -34,17 +36,16 @@ struct table {
     bool is_follower;                  /* nothing of it is registered with Orthanc */
     uint64_t generation;               /* it is one of those; 0: its host still loads */
     bool has_kind[OPB_CALL_COUNT];
-    uint32_t index_of[OPB_MAX_ROUTES]; /* entry -> the host's number, or NO_INDEX */
-    struct waiting *waiting;           /* routes without an entry, in order */
-    struct waiting *given_up;          /* those that need a restart */
+    uint32_t number_of[OPB_MAX_ROUTES]; /* entry -> the host's number plus 1, or 0 */
+    struct waiting *waiting;            /* routes without an entry, in order */
+    struct waiting *given_up;           /* those that need a restart */
 };
 
 struct opb_routes {
     struct opb_node *node;
     pthread_mutex_t lock;
-    pthread_mutex_t registering; /* one registration with Orthanc at a time */
-    char *patterns[OPB_MAX_ROUTES];
-    uint32_t entry_count;
+    pthread_mutex_t registering;  /* one registration with Orthanc at a time */
+    struct opb_patterns patterns; /* of the entry points */
     struct refused *refused;
     struct opb_kind_states kinds;
     struct table *tables;                 /* all, the newest first */
@@ -62,8 +63,11 @@ struct table *opb_table_of(const struct opb_routes *routes,
                            const struct opb_session *session);
 /* Whether a table has, beside its entries, a route of that pattern which waits for one. */
 bool opb_table_has_waiting(const struct table *table, const char *pattern);
-/* Gives entries to what waits for one and can have it now. */
+/* Gives entries to what waits for one and can have it now: all of it, or only the first of
+ * a pattern. */
 void opb_table_bind_waiting(struct opb_routes *routes, struct table *table);
+void opb_table_bind_first(struct opb_routes *routes, struct table *table,
+                          const char *pattern);
 void opb_waiting_free(struct waiting *waiting);
 /* Where a session registers: NULL if its host has ended. */
 struct table *opb_table_to_fill(const struct opb_routes *routes,

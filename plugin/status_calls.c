@@ -10,8 +10,6 @@
 #include "plugin/routes.h"
 #include "protocol/sockets.h"
 
-#define MOST_ROUTES 200u /* that are shown: the others are in the sum of all */
-
 static void
 set_quantiles(json_t *object, const struct opb_quantiles *quantiles)
 {
@@ -82,7 +80,7 @@ opb_status_routes(struct opb_node *node)
     if (opb_call_sum_new(&sum) != OPB_OK) {
         return array;
     }
-    for (uint32_t i = 0; i < OPB_MAX_ROUTES && json_array_size(array) < MOST_ROUTES; i++) {
+    for (uint32_t i = 0; i < OPB_MAX_ROUTES; i++) {
         const struct opb_call_stat *stat = opb_call_stats_find_route(node->call_stats, i);
         json_t *one;
 

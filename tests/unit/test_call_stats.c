@@ -230,7 +230,8 @@ count_many(void *argument)
     struct opb_call_stats *stats = argument;
 
     for (unsigned i = 0; i < CALLS_PER_THREAD; i++) {
-        struct opb_call_stat *route = opb_call_stats_route(stats, i % OPB_MAX_ROUTES);
+        struct opb_call_stat *route =
+            opb_call_stats_route(stats, i % OPB_MOST_COUNTED_ROUTES);
 
         opb_call_stat_count(route, OPB_CALL_DONE, i, NOW_MS + i / 100u);
         opb_call_stat_count(opb_call_stats_kind(stats, OPB_CALL_REST_INDEX), OPB_CALL_DONE,
@@ -261,10 +262,21 @@ no_call_is_lost_between_threads(void **state)
     assert_int_equal(summary.all.count, THREADS * CALLS_PER_THREAD);
     assert_int_equal(summary.recent.count, THREADS * CALLS_PER_THREAD);
     assert_int_equal(summary.max_us, CALLS_PER_THREAD - 1);
-    for (uint32_t i = 0; i < OPB_MAX_ROUTES; i++) {
+    for (uint32_t i = 0; i < OPB_MOST_COUNTED_ROUTES; i++) {
         calls += sum_up(opb_call_stats_find_route(*state, i), NOW_MS + 200u).calls;
     }
     assert_int_equal(calls, THREADS * CALLS_PER_THREAD);
+}
+
+static void
+only_so_many_routes_are_counted_by_themselves(void **state)
+{
+    for (uint32_t i = 0; i < OPB_MOST_COUNTED_ROUTES; i++) {
+        assert_non_null(opb_call_stats_route(*state, 3 * i));
+    }
+    assert_null(opb_call_stats_route(*state, 1));
+    assert_null(opb_call_stats_find_route(*state, 1));
+    assert_non_null(opb_call_stats_route(*state, 3)); /* one of those that are */
 }
 
 int
@@ -281,6 +293,8 @@ main(void)
                                         make_stats, free_stats),
         cmocka_unit_test_setup_teardown(several_are_summed_up_as_one, make_stats,
                                         free_stats),
+        cmocka_unit_test_setup_teardown(only_so_many_routes_are_counted_by_themselves,
+                                        make_stats, free_stats),
         cmocka_unit_test_setup_teardown(no_call_is_lost_between_threads, make_stats,
                                         free_stats),
     };

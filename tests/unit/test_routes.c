@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_REGISTERED 2048u
+#define MAX_REGISTERED 20000u
 
 static struct {
     char pattern[64];
@@ -147,7 +147,24 @@ there_are_as_many_entries_as_promised(void **state)
     }
     assert_int_equal(add(*state, "Rest", "/one/more", OPB_MAX_ROUTES), OPB_TOO_LARGE);
     assert_int_equal(last_fault, OPB_FAULT_RUNTIME);
-    assert_string_equal(last_text, "A script can register at most 1024 REST callbacks");
+    assert_string_equal(last_text, "A script can register at most 16384 REST callbacks");
+}
+
+static void
+routes_of_one_pattern_are_found_in_order_among_many(void **state)
+{
+    struct opb_node *node = *state;
+    char pattern[32];
+
+    for (uint32_t i = 0; i < 10000; i++) { /* the last ones as the first ones */
+        (void)snprintf(pattern, sizeof(pattern), "/%u", (unsigned)(i % 9990));
+        assert_int_equal(add(node, "Rest", pattern, 2 * i), OPB_OK);
+    }
+    run_host(node);
+    for (uint32_t i = 0; i < 10000; i++) {
+        assert_int_equal(number_of(node, i), 2 * i);
+    }
+    assert_string_equal(opb_routes_pattern(node->routes, 9991), "/1");
 }
 
 static void
@@ -597,6 +614,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         ROUTE_TEST(each_route_has_an_entry_of_its_own),
         ROUTE_TEST(there_are_as_many_entries_as_promised),
+        ROUTE_TEST(routes_of_one_pattern_are_found_in_order_among_many),
         ROUTE_TEST(pattern_that_orthanc_refuses_is_a_value_error),
         ROUTE_TEST(refused_pattern_is_refused_to_the_next_host_too),
         ROUTE_TEST(kinds_are_known_by_name),

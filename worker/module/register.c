@@ -321,7 +321,7 @@ register_kind(enum kind kind, PyObject *const *args, Py_ssize_t count, PyObject 
 static int
 refuse_taken(const struct opb_module_state *state, uint32_t script, PyObject *pattern)
 {
-    for (uint32_t i = 0; i < state->route_count; i++) {
+    for (uint32_t i = 0; state->script_count > 1 && i < state->route_count; i++) {
         const struct opb_py_route *route = &state->routes[i];
 
         if (route->callback != NULL && route->script != script &&
