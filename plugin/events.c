@@ -21,10 +21,12 @@
 
 #include "protocol/sockets.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define MANY_EVENTS 10000u /* about a megabyte: worth giving back */
 #define THREAD_NAME "PY-CHANGES"
 
 enum opb_status
@@ -74,9 +76,9 @@ opb_events_free(struct opb_events *events)
 }
 
 /* With the lock held: takes the first event off the queue. *lost: how many had no room in
- * it, if that is over. */
+ * it, if that is over. *was_long: it was, and is empty now. */
 static struct event *
-pop(struct opb_events *events, uint64_t *lost)
+pop(struct opb_events *events, uint64_t *lost, bool *was_long)
 {
     struct event *event = events->first;
 
@@ -96,6 +98,10 @@ pop(struct opb_events *events, uint64_t *lost)
     if (events->count <= events->node->config->max_events / 2) {
         *lost = opb_losses_end(&events->losses);
     }
+    if (events->count == 0) {
+        *was_long = events->most_count >= MANY_EVENTS;
+        events->most_count = 0;
+    }
     return event;
 }
 
@@ -106,6 +112,7 @@ next_event(struct opb_events *events, struct opb_session **session)
 {
     struct event *event = NULL;
     uint64_t lost = 0;
+    bool was_long = false;
 
     *session = NULL;
     pthread_mutex_lock(&events->lock);
@@ -114,7 +121,7 @@ next_event(struct opb_events *events, struct opb_session **session)
                                  OPB_FOREVER); /* opb_events_stop() ends it */
     }
     if (!events->is_stopping) {
-        event = pop(events, &lost);
+        event = pop(events, &lost, &was_long);
         if (events->first_switch == NULL) {
             *session = opb_session_primary(events->node);
         }
@@ -126,6 +133,9 @@ next_event(struct opb_events *events, struct opb_session **session)
     if (lost > 0) {
         opb_log_warning("There is room for change events again; %llu were lost meanwhile",
                         (unsigned long long)lost);
+    }
+    if (was_long) {
+        (void)malloc_trim(0); /* else the allocator keeps all of it: 0 is no failure */
     }
     return event;
 }
@@ -287,6 +297,9 @@ opb_events_push(struct opb_events *events, OrthancPluginChangeType change,
         *events->last = event;
         events->last = &event->next;
         events->count++;
+        if (events->count > events->most_count) {
+            events->most_count = events->count;
+        }
         event = NULL;
         events->has_stopped = is_stop;
         pthread_cond_broadcast(&events->changed);

@@ -29,6 +29,7 @@ struct opb_events {
     struct event *first;
     struct event **last; /* where the next one is linked */
     uint32_t count;
+    uint32_t most_count;        /* since the queue was empty */
     struct event *first_switch; /* of those in the queue */
     struct event **last_switch;
     uint32_t open_ended_count;          /* of those that are open-ended: not done yet */

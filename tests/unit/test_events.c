@@ -7,6 +7,7 @@
 
 #include "protocol/sockets.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MAX_SEEN 256u
 
@@ -342,6 +344,49 @@ a_full_queue_loses_events_and_says_so_once(void **state)
     assert_int_equal(sem_destroy(&hanging_go), 0);
 }
 
+/* What the allocator has from the kernel. With a sanitizer it is another one: 0. */
+static size_t
+arena_bytes(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*u %zu", &pages), 1);
+    (void)fclose(file);
+    return mallinfo2().arena == 0 ? 0 : pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void
+memory_of_a_long_queue_is_given_back(void **state)
+{
+    const unsigned many = 50000;
+    struct opb_node *node = *state;
+    size_t before;
+    size_t full;
+
+    node->config->max_events = 2 * many;
+    assert_int_equal(sem_init(&hanging_go, 0, 0), 0);
+    fake_host_start(node, hang_at_event);
+    change_often(1);
+    await_queued(node, 0); /* it is with the host */
+    before = arena_bytes();
+    change_often(many);
+    full = arena_bytes();
+    for (unsigned i = 0; i < many; i++) {
+        assert_int_equal(sem_post(&hanging_go), 0);
+    }
+    await_queued(node, 0);
+    assert_int_equal(sem_post(&hanging_go), 0); /* for the last, and for the stop */
+    assert_int_equal(sem_post(&hanging_go), 0);
+    stop();
+    if (before > 0) {
+        assert_true(full - before > many * 64u);
+        assert_true(arena_bytes() < before + (full - before) / 4);
+    }
+    assert_int_equal(sem_destroy(&hanging_go), 0);
+}
+
 static void
 of_many_lost_events_each_ten_thousandth_is_said(void **state)
 {
@@ -622,6 +667,7 @@ main(void)
         EVENT_TEST(stop_ends_when_the_host_dies_for_good),
         EVENT_TEST(without_a_handler_nothing_waits),
         EVENT_TEST(a_full_queue_loses_events_and_says_so_once),
+        EVENT_TEST(memory_of_a_long_queue_is_given_back),
         EVENT_TEST(of_many_lost_events_each_ten_thousandth_is_said),
         EVENT_TEST(stop_leaves_behind_a_callback_that_does_not_return),
         EVENT_TEST(the_old_generation_sees_its_end_before_the_next_one_begins),
