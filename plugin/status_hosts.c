@@ -5,6 +5,7 @@
  */
 #include "plugin/status_json.h"
 
+#include "plugin/handles.h"
 #include "plugin/pool_state.h"
 #include "plugin/process.h"
 #include "plugin/session.h"
@@ -43,6 +44,7 @@ describe(struct opb_session *session, const char *state)
     opb_json_set(host, "State", json_string(state));
     opb_json_set_count(host, "Calls", look.call_count);
     opb_json_set_count(host, "Running", look.running_count);
+    opb_json_set_count(host, "Objects", opb_handles_count(opb_session_handles(session)));
     opb_json_set_age(host, "Uptime", opb_session_born_ms(session));
     set_memory(host, opb_session_pid(session));
     return host;

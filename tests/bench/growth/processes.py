@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes below one, and what they have: memory, descriptors, threads."""
+
+import time
+from pathlib import Path
+
+
+def _children():
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue  # it has ended meanwhile
+            found.setdefault(parent, []).append(int(entry.name))
+    return found
+
+
+def tree(root):
+    """The process and all below it."""
+    children, found, todo = _children(), [], [root]
+    while todo:
+        found.append(todo.pop())
+        todo += children.get(found[-1], [])
+    return found
+
+
+def role(pid):
+    """What the process is: orthanc, worker, zygote or host."""
+    program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].rsplit(b"/", 1)[-1].decode()
+    for name in ("worker", "zygote", "host"):
+        if program == f"orthanc-python-{name}":
+            return name
+    return program.lower()
+
+
+def _sizes(pid):
+    """What the kernel says, in bytes; nothing of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        return {}
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+
+
+def pss_bytes(pid):
+    """Proportional set size."""
+    return _sizes(pid).get("Pss", 0)
+
+
+def own_bytes(pid):
+    """The same without mapped files: a library counts for less while other servers have it as well, and for
+    more when they end, which is no growth."""
+    sizes = _sizes(pid)
+    return sizes["Pss_Anon"] + sizes["Pss_Shmem"] if "Pss_Anon" in sizes else sizes.get("Pss", 0)
+
+
+def memory_mb(*roots):
+    """Of all processes below."""
+    return sum(pss_bytes(pid) for root in roots for pid in tree(root)) / 1e6
+
+
+def own_mb(root):
+    return sum(own_bytes(pid) for pid in tree(root)) / 1e6
+
+
+def settled_own_mb(root, limit_mb, seconds=10):
+    """Own memory once it is below a limit, or what it is when time is up."""
+    until = time.monotonic() + seconds
+    while True:
+        now = own_mb(root)
+        if now <= limit_mb or time.monotonic() > until:
+            return now
+        time.sleep(0.2)  # the kernel tells nobody when memory is given back

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the curves of clients, hosts, payload and nodes ask; the same for both plugins."""
+
+import orthanc
+
+
+def trivial(output, uri, **request):
+    output.AnswerBuffer("ok\n", "text/plain")
+
+
+def compute(output, uri, **request):
+    """Some 20 ms of pure Python, in which no other thread of the interpreter gets far."""
+    total = 0
+    for number in range(300000):
+        total += number & 3
+    output.AnswerBuffer(str(total), "text/plain")
+
+
+def take(output, uri, **request):
+    output.AnswerBuffer(str(len(request["body"])), "text/plain")
+
+
+def give(output, uri, **request):
+    output.AnswerBuffer(bytes(int(request["get"]["bytes"])), "application/octet-stream")
+
+
+orthanc.RegisterRestCallback("/bench/trivial", trivial)
+orthanc.RegisterRestCallback("/bench/compute", compute)
+orthanc.RegisterRestCallback("/bench/take", take)
+orthanc.RegisterRestCallback("/bench/give", give)
