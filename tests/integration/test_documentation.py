@@ -42,6 +42,7 @@ ELSEWHERE = {
         '## From the official plugin to a shared pool':
         'tests/integration/test_machine.py::test_from_the_official_plugin_to_a_shared_pool_step_by_step'},
     'docs/reliability.md': {'/usr/bin/python3 -m pytest tests/integration/test_policy.py': 'tests/integration/test_policy.py::test_rest'},
+    'docs/performance.md': {'./tests/bench/soak': 'tests/integration/test_soak.py::test_a_day_of_calls_loses_nothing_and_leaves_nothing'},
     'docs/across-machines.md': {'./certificates': 'tests/integration/test_haproxy.py::test_only_who_has_a_certificate_comes_in'},
 }
 NOT_RUN = {
@@ -54,6 +55,7 @@ NOT_RUN = {
         'cmake --preset debug': 'makes the build that this very test runs on',
         './tests/install-deps build packages': 'tests/packages.d/build, which ./tests/run calls, does the same for two revisions',
         'cd build/fuzz/tests/fuzz': 'an hour on two cores; ./tests/run runs the fuzzers for some seconds (ctest -L fuzz)'},
+    'docs/performance.md': {'./tests/bench/curves': 'some minutes of a quiet machine: figures of a suite that runs would say nothing'},
     'docs/reliability.md': {'cmake --preset fuzz': 'a minute for each fuzzer, with a build of its own; ./tests/run makes '
                             'that build and runs them for some seconds'},
 }

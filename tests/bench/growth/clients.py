@@ -50,7 +50,8 @@ def nodes(bench):
     curve = Curve("nodes", f"Orthanc servers on one shared pool, {CONNECTIONS} clients in all", "servers",
                   "us per request")  # fmt: skip
     cost = curve.line("trivial route, all servers together", "us per request")
-    memory, start = curve.line("memory of a server with its host (PSS)", "MB", False), curve.line("start-up of the last", "ms", False)
+    memory = curve.line("memory of a server with its host (PSS)", "MB", False)
+    start = curve.line("start-up of the last", "ms", False)
     idle = curve.line("memory of the pool's supervisor (PSS)", "MB", False)
     with Pool(bench.worker, bench.directory(is_made=True)) as pool:
         servers = []

@@ -76,7 +76,7 @@ class Day:
         self.called = 0
         self.done = {"REST requests": 0, "C-STOREs": 0, "C-FINDs": 0, "instances deleted": 0, "reloads": 0}
 
-    # -- the load of an hour, each on a thread of its own ------------------------------------
+    # -- the load of an hour, each on a thread of its own --------------------------------------
 
     def _trivial(self, count):
         while count > 0:
@@ -94,8 +94,12 @@ class Day:
     def _mixed(self, amounts, part):
         """Its part of the other requests, one kind among the others."""
         body = bytes(range(250)) * 80
-        kinds = (("GET", "/soak/nested", None, 200, b'"soak"', amounts.nested), ("POST", "/soak/echo", body, 200, body, amounts.echoes),
-                 ("GET", "/soak/image", None, 200, b"256", amounts.images), ("GET", "/soak/fail", None, 500, None, amounts.failures))
+        kinds = (
+            ("GET", "/soak/nested", None, 200, b'"soak"', amounts.nested),
+            ("POST", "/soak/echo", body, 200, body, amounts.echoes),
+            ("GET", "/soak/image", None, 200, b"256", amounts.images),
+            ("GET", "/soak/fail", None, 500, None, amounts.failures),
+        )
         left = [kind[-1] // CLIENTS for kind in kinds]
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=WAIT_SECONDS)
         most, turn = max(left), 0
@@ -114,13 +118,13 @@ class Day:
             self.problems.append(f"{command[0]} ended with {result.returncode}: {(result.stdout + result.stderr)[-500:]}")
 
     def _store(self, count):
-        self._run("storescu", "-aec", "BENCH", "--repeat", str(count), "+IR", str(IMAGES_OF_SERIES), "+IS", str(SERIES_OF_STUDY),
-                  "+IP", "1", "127.0.0.1", str(self.server.dicom_port), str(self.instance))  # fmt: skip
+        self._run("storescu", "-aec", "BENCH", "--repeat", str(count),
+                  "+IR", str(IMAGES_OF_SERIES), "+IS", str(SERIES_OF_STUDY), "+IP", "1", "127.0.0.1", str(self.server.dicom_port), str(self.instance))  # fmt: skip
         self.done["C-STOREs"] += count
 
     def _find(self, count):
-        self._run("findscu", "-S", "-aec", "BENCH", "--repeat", str(count), "-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=P",
-                  "127.0.0.1", str(self.server.dicom_port))  # fmt: skip
+        self._run("findscu", "-S", "-aec", "BENCH", "--repeat", str(count),
+                  "-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=P", "127.0.0.1", str(self.server.dicom_port))  # fmt: skip
         self.done["C-FINDs"] += count
 
     def _reload(self):
@@ -169,8 +173,8 @@ class Day:
                 break
             before = calls
             if time.monotonic() > until:
-                self.problems.append(f"{WAIT_SECONDS} s after the load: expected {expected}, and the script counts {self.counts()}; "
-                                     f"{status['Events']}; hosts: {len(status['Hosts'])}")  # fmt: skip
+                self.problems.append(f"{WAIT_SECONDS} s after the load: expected {expected}, and the script counts "
+                                     f"{self.counts()}; {status['Events']}; hosts: {len(status['Hosts'])}")  # fmt: skip
                 break
             time.sleep(0.1)  # the last events are on their way
         lost = {name: status["Events"][name] for name in ("Lost", "SetAside")}

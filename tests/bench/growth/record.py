@@ -88,7 +88,9 @@ def _table(curve):
         values = dict(map(tuple, series["points"]))
         cells = (in_words(values[number]) if number in values else "" for number in numbers)
         lines.append(f"| {series['label']}, {series['unit']} | " + " | ".join(cells) + " |")
-    lines += [""] + [f"Note: {note}." for note in curve["notes"]]
+    for note in curve["notes"]:
+        lines += ["", f"{note[0].upper()}{note[1:]}."]
+    lines.append("")
     lines += [f"- {'Passed' if check['passed'] else '**Failed**'}: {check['text']}." for check in curve["checks"]]
     return "\n".join(lines).replace("\n\n\n", "\n\n")
 

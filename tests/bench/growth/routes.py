@@ -46,9 +46,9 @@ def routes(bench):
         for count in counts:
             with Server(label, plugin, bench.directory(), SCRIPT.replace("COUNT", str(count))) as server:
                 registering = float(server.get("/bench/taken"))
-                curve.line(f"the last route, {label}", "us").add(count, _median_us(server, f"/system/{count - 1}", bench.seconds(1)))
-                curve.line(f"the first route, {label}", "us").add(count, _median_us(server, "/bench/trivial", bench.seconds(1)))
-                curve.line(f"a route of Orthanc's own, {label}", "us").add(count, _median_us(server, "/system", bench.seconds(1)))
+                for what, path in (("the last route", f"/system/{count - 1}"), ("the first route", "/bench/trivial"),
+                                   ("a route of Orthanc's own", "/system")):  # fmt: skip
+                    curve.line(f"{what}, {label}", "us").add(count, _median_us(server, path, bench.seconds(1)))
                 curve.line(f"to register one, {label}", "us", False).add(count, registering * 1e6 / count)
                 curve.line(f"start-up to first answer, {label}", "ms", False).add(count, server.start_seconds * 1e3)
                 curve.line(f"memory of all processes (PSS), {label}", "MB", False).add(count, processes.memory_mb(server.pid))

@@ -21,8 +21,10 @@ def _look(root):
     for pid in processes.tree(root):
         try:
             role = processes.role(pid)
-            numbers = {"processes": 1, "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
-                       "threads": len(os.listdir(f"/proc/{pid}/task")), "memory": processes.own_bytes(pid) / 1e6, "pss": processes.pss_bytes(pid) / 1e6}
+            numbers = {
+                "processes": 1, "descriptors": len(os.listdir(f"/proc/{pid}/fd")), "threads": len(os.listdir(f"/proc/{pid}/task")),
+                "memory": processes.own_bytes(pid) / 1e6, "pss": processes.pss_bytes(pid) / 1e6,
+            }  # fmt: skip
         except OSError:
             continue  # it has ended meanwhile
         sums = found.setdefault(role, dict.fromkeys(numbers, 0))
@@ -56,21 +58,23 @@ def _middle(values):
     return statistics.median(values[:third]), statistics.median(values[-third:])
 
 
-def verdicts(samples, warm_up, half):
-    """(text, is_good) of each role. From warm_up on all must be flat; of hosts, which are new after a reload, when
-    they have lived for an hour after the last one."""
+def verdicts(samples):
+    """(text, is_good) of each role. After the first quarter all must be flat; hosts, which are new until then,
+    after another one."""
     found = []
     for role in sorted({role for sample in samples for role in sample}):
-        first = half + 1 if role == "host" else warm_up
+        first = len(samples) // 2 if role == "host" else len(samples) // 4
         rows = [sample.get(role, dict.fromkeys((*EXACT, "memory"), 0)) for sample in samples[first:]]
         for name in EXACT:
             values = sorted({row[name] for row in rows})
-            found.append((f"{role}: {name} {' or '.join(map(str, values))} at the end of each hour from {first + 1} on; allowed: no change",
+            seen = " or ".join(map(str, values))
+            found.append((f"{role}: {name} {seen} at the end of each hour from {first + 1} on; allowed: no change",
                           len(values) == 1))  # fmt: skip
         before, after = _middle([row["memory"] for row in rows])
         limit = GROWTH_MB.get(role, 1.0)
         found.append((f"{role}: memory {before:.1f} MB, in the end {after:.1f} MB (medians of the first and last third "
                       f"from hour {first + 1} on); allowed: {limit:g} MB more", after - before <= limit))  # fmt: skip
     objects = sorted({sample["host"]["objects"] for sample in samples})
-    found.append((f"objects of Orthanc's that hosts hold at the end of an hour: {', '.join(map(str, objects))}; allowed: 0", objects == [0]))
+    found.append((f"objects of Orthanc's that hosts hold at the end of an hour: {', '.join(map(str, objects))}; "
+                  "allowed: 0", objects == [0]))  # fmt: skip
     return found

@@ -3,6 +3,8 @@
 
 import orthanc
 
+BODY = b""
+
 
 def trivial(output, uri, **request):
     output.AnswerBuffer("ok\n", "text/plain")
@@ -21,7 +23,12 @@ def take(output, uri, **request):
 
 
 def give(output, uri, **request):
-    output.AnswerBuffer(bytes(int(request["get"]["bytes"])), "application/octet-stream")
+    """A body that is kept for the next time. Not of zeros: memory that was never written costs little to read."""
+    global BODY
+    size = int(request["get"]["bytes"])
+    if len(BODY) != size:
+        BODY = b"x" * size
+    output.AnswerBuffer(BODY, "application/octet-stream")
 
 
 orthanc.RegisterRestCallback("/bench/trivial", trivial)
