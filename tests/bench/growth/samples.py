@@ -10,7 +10,7 @@ import processes
 
 # Roles and how much more memory in MB they may have in the end, without mapped files (processes.own_bytes):
 # what allocators and SQLite may keep of a million calls. A byte lost by each call would be 1 MB.
-GROWTH_MB = {"orthanc": 12.0, "host": 4.0, "worker": 0.5, "zygote": 0.5}
+GROWTH_MB = {"orthanc": 12.0, "host": 3.0, "worker": 0.5, "zygote": 0.5}
 EXACT = ("descriptors", "threads", "processes")
 STEADY_SECONDS, GIVE_UP_SECONDS = 0.4, 10
 
