@@ -17,7 +17,7 @@ CONNECTIONS = 8  # of wrk
 CLIENTS = 2  # further ones
 ROLL_CALL = 20  # lanes of each host: more than calls can be in it otherwise
 WAIT_SECONDS = 60
-ROLL_CALL_BYTES = 200_000  # more than the memory of a lane in each direction
+ROLL_CALL_BYTES = 600_000  # more than the memory of a lane in each direction
 IMAGES_OF_SERIES, SERIES_OF_STUDY = 50, 2
 
 

@@ -51,9 +51,11 @@ def pss_bytes(pid):
 
 def own_bytes(pid):
     """The same without mapped files: a library counts for less while other servers have it as well, and for
-    more when they end, which is no growth."""
+    more when they end, which is no growth. And without what the kernel was told that it may take (MADV_FREE)."""
     sizes = _sizes(pid)
-    return sizes["Pss_Anon"] + sizes["Pss_Shmem"] if "Pss_Anon" in sizes else sizes.get("Pss", 0)
+    if "Pss_Anon" not in sizes:
+        return sizes.get("Pss", 0)
+    return max(0, sizes["Pss_Anon"] + sizes["Pss_Shmem"] - sizes.get("LazyFree", 0))
 
 
 def memory_mb(*roots):
