@@ -294,11 +294,11 @@ fake_host_activate(struct opb_node *node)
     struct opb_session *session = NULL;
 
     assert_int_equal(opb_session_new(&session, node, ++number, 4242, 0), OPB_OK);
-    assert_true(opb_session_activate(session));
     pthread_mutex_lock(&host.lock);
     opb_session_unref(host.session);
-    host.session = session;
+    host.session = session; /* first: once it is active, a call in it may kill it */
     pthread_mutex_unlock(&host.lock);
+    assert_true(opb_session_activate(session));
     return session;
 }
 

@@ -69,6 +69,28 @@ opb_count_fds(void)
     return count - 3;          /* ".", ".." and the directory's own descriptor */
 }
 
+/* What is open, for who looks for a descriptor too many. */
+static void
+print_fds(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    char target[256];
+
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        ssize_t bytes =
+            readlinkat(dirfd(directory), entry->d_name, target, sizeof(target) - 1);
+
+        if (bytes > 0) {
+            target[bytes] = '\0';
+            print_error("  %s: %s\n", entry->d_name, target);
+        }
+    }
+    if (directory != NULL) {
+        (void)closedir(directory); /* was only read */
+    }
+}
+
 /* The parent of a process by /proc, or -1. */
 static long
 read_parent(const char *pid)
@@ -170,6 +192,7 @@ guarded_teardown(void **state)
                         "and %zu\n",
                         guarded->test->name, guarded->fd_count, guarded->child_count,
                         opb_count_fds(), opb_count_children());
+            print_fds();
             return -1;
         }
         (void)nanosleep(&pause, NULL); /* an early wake-up only looks again sooner */
