@@ -2,7 +2,8 @@
 """Facts about the SDK that its header does not state.
 
 Here:      the server version that a declaration needs (headers before 1.12.9 do not
-           say), and at which times of a server's life a function may be called.
+           say), at which times of a server's life a function may be called, and which
+           results never change while their object lives.
 Elsewhere: functions without a pattern (exceptions.py).
 
 A header that does say since when something exists is believed over this table.
@@ -138,5 +139,16 @@ NEEDS_SERVER = set(
     RestApiDelete RestApiDeleteAfterPlugins RestApiGet RestApiGetAfterPlugins RestApiPost
     RestApiPostAfterPlugins RestApiPut RestApiPutAfterPlugins SetAttachmentCustomData
     SetGlobalProperty SetStableStatus StoreKeyValue SubmitJob TranscodeDicomInstance
+    """.split()
+)
+
+# What these say of an object is the same for as long as it lives, and nothing happens when
+# they are asked: so the host remembers the answer, and may be told it before (facts).
+CONSTANT = set(
+    """
+    GetConnectionCalledAet GetConnectionRemoteAet GetConnectionRemoteIp
+    GetFindQuerySize GetFindQueryTag GetFindQueryTagName GetFindQueryValue
+    GetImageHeight GetImagePitch GetImagePixelFormat GetImageWidth
+    GetInstanceOrigin GetInstanceRemoteAet GetInstanceSize
     """.split()
 )

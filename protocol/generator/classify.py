@@ -195,6 +195,15 @@ def _wrap(function: CFunction, types: _Types) -> Function:
     )
 
 
+def _can_be_told(function: Function) -> bool:
+    return (
+        bool(function.class_name)
+        and [p.code for p in function.params] in ([], ["u"])
+        and function.result.code in "iBsz"
+        and not (function.custom_host or function.is_protected or function.needs_server)
+    )
+
+
 def _annotate(function: Function, source: CFunction) -> Function:
     bare = _bare(source.name)
     function.since = version_number(source.since or facts.FUNCTION_SINCE.get(bare, ""))
@@ -202,6 +211,13 @@ def _annotate(function: Function, source: CFunction) -> Function:
     function.deprecated = source.is_deprecated
     function.is_protected = bare in facts.PROTECTED
     function.needs_server = bare in facts.NEEDS_SERVER
+    function.is_constant = bare in facts.CONSTANT
+    if function.is_constant and not _can_be_told(function):
+        raise GeneratorError(
+            f"{source.where}: the result of {source.name} cannot be remembered: CONSTANT in "
+            "protocol/generator/annotations.py is for methods with at most an index, whose result is a "
+            "number, a boolean or a text, and which may be called at any time."
+        )
     return function
 
 

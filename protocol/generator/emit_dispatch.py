@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""sdk_dispatch.gen.c and sdk_custom.gen.h: decode, call the SDK, encode; for plugin/."""
+"""sdk_dispatch.gen.c, sdk_custom.gen.h and sdk_facts.gen.h: decode, call the SDK, encode; for plugin/."""
 
 from __future__ import annotations
 
@@ -181,5 +181,18 @@ def _custom_header(model: Model) -> str:
     return "\n".join(out)
 
 
+def _facts_header(model: Model) -> str:
+    out = c_head(model, "The numbers of the functions whose results may be sent along with a handle.")
+    out += ["#ifndef OPB_SDK_FACTS_GEN_H", "#define OPB_SDK_FACTS_GEN_H", "", "enum opb_fact {"]
+    out += ["    OPB_FACT_NONE = 0, /* the number of _Register, which is none */"]
+    constant = [f for f in model.node_functions if f.is_constant]
+    out += [f"    OPB_FACT_{f.symbol} = {model.node_number(f)}," for f in constant]
+    return "\n".join([*out, "};", "", "#endif", ""])
+
+
 def emit(model: Model) -> dict[str, str]:
-    return {"sdk_dispatch.gen.c": _dispatch(model), "sdk_custom.gen.h": _custom_header(model)}
+    return {
+        "sdk_dispatch.gen.c": _dispatch(model),
+        "sdk_custom.gen.h": _custom_header(model),
+        "sdk_facts.gen.h": _facts_header(model),
+    }

@@ -28,6 +28,7 @@ def emit(model: Model) -> dict[str, str]:
                 "deprecated": f.deprecated,
                 "protected": f.is_protected,
                 "needs_server": f.needs_server,
+                "constant": f.is_constant,
                 "by_hand": [end for end, is_so in (("node", f.custom_node), ("host", f.custom_host)) if is_so],
                 "alias_of": f.alias_of or None,
             }

@@ -42,6 +42,7 @@ def _function_row(model: Model, function: Function) -> list[str]:
         f"        .since = {function.since},",
         f"        .argument_count = {len(function.params)},",
         f"        .class_index = {class_index},",
+        f"        .is_constant = {1 if function.is_constant else 0},",
         f"        .entry = {_CAST}{_entry(function)},",
         f"        .flags = {flags},",
         "    },",

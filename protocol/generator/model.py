@@ -87,6 +87,7 @@ class Function:
     deprecated: bool = False
     is_protected: bool = False
     needs_server: bool = False
+    is_constant: bool = False  # the host may answer it from what it was told
     on_node: bool = True  # False: only Python's side exists
     custom_node: bool = False  # sdk_custom.c in plugin/ runs it
     custom_host: bool = False  # hand-written in worker/module
@@ -160,6 +161,10 @@ class Model:
         """Those that the node offers: aliases share a row, Register* has none."""
         rows = [f for f in self.functions if f.on_node and not f.alias_of]
         return sorted(rows, key=lambda f: f.full_name)
+
+    def node_number(self, function: Function) -> int:
+        """The method number of one of these; two are the node's own, and come first."""
+        return 2 + self.node_functions.index(function)
 
 
 def version_number(text: str) -> int:

@@ -140,6 +140,13 @@ class Refusals(unittest.TestCase):
         )
         self.assertIn("the header has no OrthancPluginFreeStorageArea() to end it", text)
 
+    def test_a_constant_that_nobody_can_remember(self) -> None:
+        text = self.refusal(
+            "static inline OrthancPluginErrorCode OrthancPluginGetInstanceOrigin(OrthancPluginContext *context, "
+            "const OrthancPluginDicomInstance *instance) { return OrthancPluginErrorCode_Success; }\n"
+        )
+        self.assertIn("the result of OrthancPluginGetInstanceOrigin cannot be remembered", text)
+
     def test_two_functions_with_one_name(self) -> None:
         text = self.refusal(
             "static inline void OrthancPluginIsMatch(OrthancPluginContext *context, "
@@ -264,6 +271,21 @@ class RealHeader(unittest.TestCase):
         for bare in annotations.NEEDS_SERVER:
             if f := by_name.get("OrthancPlugin" + bare):
                 self.assertRegex(self.files["sdk_dispatch.gen.c"], rf'\{{"{f.full_name}".*OPB_SDK_NEEDS_SERVER')
+
+    def test_what_is_constant_is_marked_at_both_ends(self) -> None:
+        constant = {f.full_name: f for f in self.model.functions if f.is_constant}
+        self.assertEqual(
+            {f.c_name.removeprefix("OrthancPlugin") for f in constant.values()},
+            annotations.CONSTANT & {f.c_name.removeprefix("OrthancPlugin") for f in self.model.functions},
+        )
+        rows = re.findall(r'^    \{"([\w.]+)", "', self.files["sdk_dispatch.gen.c"], re.M)
+        numbers = re.findall(r"OPB_FACT_(\w+) = (\d+),", self.files["sdk_facts.gen.h"])
+        self.assertEqual({rows[int(n)] for name, n in numbers if name != "NONE"}, set(constant))
+        for name, number in numbers:
+            if name != "NONE":
+                self.assertEqual(rows[int(number)].replace(".", "_"), name)
+        marked = re.findall(r'\.node_name = "([\w.]+)",(?:(?!\.node_name)[\s\S])*?\.is_constant = 1,', self.files["orthanc_module.gen.c"])
+        self.assertEqual(set(marked), set(constant))
 
     def test_both_ends_have_the_same_signature_for_each_function(self) -> None:
         node = dict(re.findall(r'^    \{"([\w.]+)", "([^"]*)", \d+', self.files["sdk_dispatch.gen.c"], re.M))

@@ -31,6 +31,7 @@ struct opb_py_function {
     uint32_t since;          /* 1012006 for 1.12.6; 0: every version */
     uint32_t argument_count; /* without the receiver */
     int class_index;         /* of the receiver in opb_py_classes, or -1 */
+    int is_constant;         /* what it says of an object never changes (facts.c) */
     PyCFunction entry;       /* generated trampoline, or the hand-written function */
     int flags;               /* METH_* of entry */
 };
