@@ -8,7 +8,7 @@
 #define OPB_LIMITS_H
 
 #define OPB_PROTOCOL_MAGIC   "orthanc-python-bridge"
-#define OPB_PROTOCOL_VERSION 2
+#define OPB_PROTOCOL_VERSION 3
 
 #define OPB_MAX_ENVELOPE_BYTES (16u * 1024u * 1024u) /* msgpack part of a frame */
 #define OPB_MAX_HELLO_BYTES    4096u         /* same, before the handshake is done */

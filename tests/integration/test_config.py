@@ -84,7 +84,7 @@ def fake(tmp_path, body):
     ('os.kill(os.getpid(), 9)\n', 'signal 9'),
     ('os.write(fd, b"nonsense\\n")\ntime.sleep(60)\n', ''),
     ('os.write(fd, b"x" * 100000)\ntime.sleep(60)\n', ''),
-    ('os.write(fd, b"READY 2 %d\\n" % os.getpid())\ntime.sleep(60)\n', ''),
+    ('os.write(fd, b"READY 3 %d\\n" % os.getpid())\ntime.sleep(60)\n', ''),
 ], ids=['other version', 'error', 'exit', 'killed', 'nonsense', 'flood', 'does not listen'])
 def test_a_worker_that_does_not_behave(orthanc, tmp_path, body, expected):
     start = time.monotonic()

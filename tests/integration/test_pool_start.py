@@ -95,7 +95,7 @@ def test_a_pool_of_another_protocol_version(orthanc):
     """Told at once, by both sides, with both versions and what to do."""
     directory = tempfile.mkdtemp(prefix='opbp-')
     path = os.path.join(directory, 'pool.sock')
-    text = 'this worker speaks protocol version 3, the plugin version 2: install plugin and worker from the same release'
+    text = 'this worker speaks protocol version 4, the plugin version 3: install plugin and worker from the same release'
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -105,7 +105,7 @@ def test_a_pool_of_another_protocol_version(orthanc):
             accepted, _ = listener.accept()
             with wire.Connection(accepted) as connection:
                 connection.read()
-                connection.send([wire.RESPONSE, 0, [8, 3, text], None])
+                connection.send([wire.RESPONSE, 0, [8, 4, text], None])
 
         thread = threading.Thread(target=answer)
         thread.start()

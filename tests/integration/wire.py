@@ -10,7 +10,7 @@ import struct
 import time
 
 MAGIC = 'orthanc-python-bridge'
-VERSION = 2
+VERSION = 3
 CONTROL, MAIN, CALL, SERVICE = 1, 2, 3, 4
 REQUEST, RESPONSE, NOTIFY = 0, 1, 2
 ATTACH, HOST_STARTED, HOST_DIED, REPLACE_HOST, DETACH, LOG = 1, 2, 3, 4, 5, 6

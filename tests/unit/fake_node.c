@@ -53,6 +53,7 @@ struct opb_fake_node {
     struct connection connections[MAX_CONNECTIONS];
     unsigned int live, most;
     bool is_newest;
+    char order[64];          /* of calls without one */
     bool *is_live;           /* by handle, from FIRST_HANDLE on */
     unsigned int made, left; /* results, and those not released yet */
     bool is_confused;        /* told to release what it does not have */
@@ -87,6 +88,14 @@ opb_fake_node_take(struct opb_fake_node *node)
     node->lines_bytes = 0;
     (void)pthread_mutex_unlock(&node->lock);
     return lines;
+}
+
+void
+opb_fake_node_order(struct opb_fake_node *node, const char *order)
+{
+    (void)pthread_mutex_lock(&node->lock);
+    (void)snprintf(node->order, sizeof(node->order), "%s", order);
+    (void)pthread_mutex_unlock(&node->lock);
 }
 
 static uint64_t
@@ -408,6 +417,11 @@ serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
     }
     else {
         describe_call(&call, function, frame);
+        if (!call.has_order) {
+            (void)pthread_mutex_lock(&connection->node->lock);
+            memcpy(call.order, connection->node->order, sizeof(connection->node->order));
+            (void)pthread_mutex_unlock(&connection->node->lock);
+        }
     }
     if (opb_frame_type(frame) == OPB_NOTIFY) {
         (void)snprintf(call.text + call.used, sizeof(call.text) - call.used, " posted");

@@ -36,6 +36,10 @@ unsigned int opb_fake_node_most_connections(struct opb_fake_node *node);
 unsigned int opb_fake_node_made(struct opb_fake_node *node);
 unsigned int opb_fake_node_live(struct opb_fake_node *node);
 
+/* What it does with calls that have no text or buffer, which would be an order; "": answers
+ * them. */
+void opb_fake_node_order(struct opb_fake_node *node, const char *order);
+
 /* Gives the lines written since the last call, in malloc'ed memory, each with its newline.
  */
 char *opb_fake_node_take(struct opb_fake_node *node);

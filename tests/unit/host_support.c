@@ -27,6 +27,8 @@ static const struct {
     {"RestApiGet", "s:b"},
     {"RestOutput.AnswerBuffer", "ORestOutput;bs:v"},
     {"DicomInstance.GetInstanceSize", "ODicomInstance;:i"},
+    {"FindQuery.GetFindQuerySize", "OFindQuery;:i"},
+    {"FindQuery.GetFindQueryValue", "OFindQuery;u:s"},
 };
 enum {
     SDK_REGISTER,
@@ -37,6 +39,8 @@ enum {
     SDK_REST_API_GET,
     SDK_ANSWER_BUFFER,
     SDK_INSTANCE_SIZE,
+    SDK_QUERY_SIZE = HOST_QUERY_SIZE,
+    SDK_QUERY_VALUE = HOST_QUERY_VALUE,
     SDK_COUNT
 };
 
@@ -247,6 +251,12 @@ run_function(struct test_host *host, struct opb_lane *lane, struct opb_frame *fr
         opb_pack_int(
             answer, opb_read_uint(&params, UINT64_MAX) == HOST_INSTANCE_HANDLE ? 1234 : -1);
         return opb_reader_finish(&params);
+    case SDK_QUERY_SIZE:
+        opb_pack_int(answer, 42); /* asked, not told */
+        return OPB_OK;
+    case SDK_QUERY_VALUE:
+        opb_pack_cstr(answer, "asked");
+        return OPB_OK;
     default:
         return OPB_OK;
     }

@@ -22,6 +22,8 @@
 #define HOST_NO_FAULT        (-1)
 #define HOST_OUTPUT_HANDLE   77u
 #define HOST_INSTANCE_HANDLE 88u
+#define HOST_QUERY_SIZE      8u /* numbers of FindQuery.GetFindQuerySize, GetFindQueryValue */
+#define HOST_QUERY_VALUE     9u
 
 struct test_host {
     pid_t pid; /* 0: reaped */

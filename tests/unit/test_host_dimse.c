@@ -74,6 +74,131 @@ find_that_raises_is_logged_and_its_objects_are_invalid_then(void **state)
     assert_int_equal(find(HOST_CALL(WORKLIST), "A", 1), OPB_FAULT_UNAVAILABLE);
 }
 
+/* A C-FIND whose query has facts: whatever pack packs. */
+static int
+find_told(void (*pack)(struct opb_message *message))
+{
+    struct opb_message *message = opb_message_new();
+
+    opb_message_begin_request(message, HOST_CALL(FIND), 4);
+    opb_pack_uint(message, ANSWERS_HANDLE);
+    pack(message);
+    opb_pack_cstr(message, "ISSUER");
+    opb_pack_cstr(message, "CALLED");
+    return test_host_exchange(&host, lane, message, NULL);
+}
+
+static void
+pack_facts(struct opb_message *message)
+{
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, QUERY_HANDLE);
+    opb_pack_map(message, 2);
+    opb_pack_uint(message, HOST_QUERY_SIZE);
+    opb_pack_uint(message, 3);
+    opb_pack_uint(message, HOST_QUERY_VALUE);
+    opb_pack_array(message, 3);
+    opb_pack_cstr(message, "told");
+    opb_pack_nil(message);
+    opb_pack_str(message, "\xff", 1);
+}
+
+static void
+find_knows_what_was_told_about_its_query_until_it_has_returned(void **state)
+{
+    (void)state;
+    run("kept = []\n"
+        "def f(answers, query, issuer, called):\n"
+        "    if kept:\n"
+        "        for use in (kept[0].GetFindQuerySize, lambda: "
+        "kept[0].GetFindQueryValue(0)):\n"
+        "            try: use()\n"
+        "            except ValueError as e: orthanc.LogWarning('stale: ' + repr(e))\n"
+        "    kept[:] = [query]\n"
+        "    orthanc.LogWarning(repr([query.GetFindQuerySize()] +\n"
+        "        [query.GetFindQueryValue(i) for i in range(4)]))\n"
+        "orthanc.RegisterFindCallback(f)\n");
+    assert_int_equal(find_told(pack_facts), HOST_NO_FAULT);
+    assert_true(test_host_logged(&host, "[3, 'told', 'asked', 'asked', 'asked']"));
+    assert_false(test_host_logged(&host, "stale"));
+    assert_int_equal(find(HOST_CALL(FIND), "A", 1), HOST_NO_FAULT); /* nothing was told */
+    assert_true(test_host_logged(&host, "stale: ValueError('Invalid object')\nLogWarning: "
+                                        "stale: ValueError('Invalid object')"));
+    assert_true(test_host_logged(&host, "[42, 'asked', 'asked', 'asked', 'asked']"));
+}
+
+static void
+pack_handle_alone(struct opb_message *message)
+{
+    opb_pack_array(message, 1);
+    opb_pack_uint(message, QUERY_HANDLE);
+}
+
+static void
+pack_one_too_many(struct opb_message *message)
+{
+    opb_pack_array(message, 3);
+    opb_pack_uint(message, QUERY_HANDLE);
+    opb_pack_map(message, 0);
+    opb_pack_nil(message);
+}
+
+static void
+pack_no_handle(struct opb_message *message)
+{
+    opb_pack_array(message, 2);
+    opb_pack_cstr(message, "handle");
+    opb_pack_map(message, 0);
+}
+
+static void
+pack_no_map(struct opb_message *message)
+{
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, QUERY_HANDLE);
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, HOST_QUERY_SIZE);
+    opb_pack_uint(message, 3);
+}
+
+static void
+pack_wrong_value(struct opb_message *message)
+{
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, QUERY_HANDLE);
+    opb_pack_map(message, 1);
+    opb_pack_uint(message, HOST_QUERY_SIZE);
+    opb_pack_cstr(message, "three");
+}
+
+static void
+pack_no_function(struct opb_message *message)
+{
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, QUERY_HANDLE);
+    opb_pack_map(message, 1);
+    opb_pack_uint(message, 1000);
+    opb_pack_uint(message, 3);
+}
+
+static void
+malformed_facts_refuse_the_call(void **state)
+{
+    void (*const packs[])(struct opb_message *) = {pack_handle_alone, pack_one_too_many,
+                                                   pack_no_handle,    pack_no_map,
+                                                   pack_wrong_value,  pack_no_function};
+
+    (void)state;
+    run("def f(*args): orthanc.LogWarning('called')\n"
+        "orthanc.RegisterFindCallback(f)\n");
+    for (size_t i = 0; i < sizeof(packs) / sizeof(packs[0]); i++) {
+        assert_int_equal(find_told(packs[i]), OPB_FAULT_PROTOCOL);
+    }
+    assert_false(test_host_logged(&host, "called"));
+    assert_int_equal(find_told(pack_facts), HOST_NO_FAULT);
+    assert_true(test_host_logged(&host, "called"));
+}
+
 static struct opb_message *
 move_request(uint32_t call, const char *patient)
 {
@@ -321,6 +446,8 @@ main(void)
     static const struct CMUnitTest tests[] = {
         HOST_TEST(find_and_worklist_get_their_objects_and_the_two_aets),
         HOST_TEST(find_that_raises_is_logged_and_its_objects_are_invalid_then),
+        HOST_TEST(find_knows_what_was_told_about_its_query_until_it_has_returned),
+        HOST_TEST(malformed_facts_refuse_the_call),
         HOST_TEST(move_gets_keywords_in_order_and_empty_texts_for_nil),
         HOST_TEST(drivers_live_from_create_to_free),
         HOST_TEST(size_is_an_int_of_32_bits),

@@ -5,7 +5,7 @@
  *            tests in module_tests.py see and steer the node's side.
  * Elsewhere: the node (fake_node.c), the checks themselves (module_tests.py, and
  *            module_hostile_tests.py, which run if the argument is "hostile": then the node
- *            is one that has everything).
+ *            is one that has everything; module_facts_tests.py, if it is "facts").
  */
 #include <Python.h>
 
@@ -181,6 +181,107 @@ fake_new(PyObject *self, PyObject *args)
                : NULL;
 }
 
+/* Any value as a peer might send it: bytes are a text that need not be UTF-8. */
+static void
+pack_any(struct opb_message *message, PyObject *value)
+{
+    Py_ssize_t at = 0;
+    PyObject *key;
+    PyObject *item;
+
+    if (PyBool_Check(value)) {
+        opb_pack_bool(message, value == Py_True);
+    }
+    else if (PyLong_Check(value)) {
+        int overflow = 0;
+        long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+
+        if (overflow != 0) {
+            opb_pack_uint(message, PyLong_AsUnsignedLongLong(value));
+        }
+        else {
+            opb_pack_int(message, number);
+        }
+    }
+    else if (PyUnicode_Check(value)) {
+        opb_pack_cstr(message, PyUnicode_AsUTF8(value));
+    }
+    else if (PyBytes_Check(value)) {
+        opb_pack_str(message, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value));
+    }
+    else if (PyList_Check(value)) {
+        opb_pack_array(message, (uint32_t)PyList_GET_SIZE(value));
+        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(value); i++) {
+            pack_any(message, PyList_GET_ITEM(value, i));
+        }
+    }
+    else if (PyDict_Check(value)) {
+        opb_pack_map(message, (uint32_t)PyDict_GET_SIZE(value));
+        while (PyDict_Next(value, &at, &key, &item)) {
+            pack_any(message, key);
+            pack_any(message, item);
+        }
+    }
+    else {
+        opb_pack_nil(message);
+    }
+}
+
+/* told(class, handle, facts): as new(), of an object that the node has told facts about;
+ * ValueError('malformed') if they are none. */
+static PyObject *
+fake_told(PyObject *self, PyObject *args)
+{
+    struct opb_message *message = opb_message_new();
+    struct opb_frame *frame = NULL;
+    struct opb_reader reader;
+    unsigned long long handle;
+    PyObject *object;
+    PyObject *facts;
+    const char *name;
+    uint8_t *wire;
+    size_t bytes;
+
+    (void)self;
+    assert_non_null(message);
+    assert_true(PyArg_ParseTuple(args, "sKO", &name, &handle, &facts));
+    opb_message_begin_notify(message, 1, 1);
+    pack_any(message, facts);
+    bytes = opb_flatten(message, &wire);
+    assert_int_equal(opb_frame_decode(&frame, wire, bytes), OPB_OK);
+    opb_frame_params(frame, &reader);
+    object = opb_object_new(name, handle, false);
+    if (opb_object_tell(object, &reader) < 0) {
+        assert_int_equal(reader.status != OPB_OK, PyErr_Occurred() == NULL);
+        Py_CLEAR(object);
+        if (PyErr_Occurred() == NULL) {
+            PyErr_SetString(PyExc_ValueError, "malformed");
+        }
+    }
+    opb_frame_free(frame);
+    opb_message_free(message);
+    free(wire);
+    return object;
+}
+
+/* method(name): the node's number of an SDK function. */
+static PyObject *
+fake_method(PyObject *self, PyObject *name)
+{
+    (void)self;
+    return PyLong_FromLong(opb_link_method(test_link, PyUnicode_AsUTF8(name)));
+}
+
+/* order(text): what the node does when it is asked something without a text; "": answers.
+ */
+static PyObject *
+fake_order(PyObject *self, PyObject *text)
+{
+    (void)self;
+    opb_fake_node_order(node, PyUnicode_AsUTF8(text));
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 fake_end(PyObject *self, PyObject *object)
 {
@@ -252,6 +353,9 @@ static PyMethodDef fake_functions[] = {
     {"live", fake_live, METH_NOARGS, NULL},
     {"version", fake_version, METH_NOARGS, NULL},
     {"new", fake_new, METH_VARARGS, NULL},
+    {"told", fake_told, METH_VARARGS, NULL},
+    {"method", fake_method, METH_O, NULL},
+    {"order", fake_order, METH_O, NULL},
     {"end", fake_end, METH_O, NULL},
     {"sanitized", fake_sanitized, METH_NOARGS, NULL},
     {"verbose", fake_verbose, METH_O, NULL},
@@ -345,6 +449,20 @@ PYTHON_TEST(objects_are_not_forged_and_do_not_outlive_their_call)
 PYTHON_TEST(every_object_that_was_made_is_released)
 PYTHON_TEST(no_call_loses_memory)
 
+PYTHON_TEST(what_was_told_is_not_asked)
+PYTHON_TEST(what_was_not_told_is_asked_once)
+PYTHON_TEST(what_may_change_is_asked_each_time)
+PYTHON_TEST(facts_are_those_of_one_object)
+PYTHON_TEST(facts_end_with_their_handle)
+PYTHON_TEST(arguments_are_checked_before_facts_are_looked_at)
+PYTHON_TEST(an_error_is_no_fact)
+PYTHON_TEST(a_text_that_is_not_utf8_is_no_fact)
+PYTHON_TEST(facts_about_other_things_are_ignored)
+PYTHON_TEST(facts_of_a_wrong_form_are_refused)
+PYTHON_TEST(no_facts_break_the_module)
+PYTHON_TEST(threads_share_facts)
+PYTHON_TEST(an_answer_that_comes_after_the_end_of_the_call_is_no_fact)
+
 static void
 start_python(void)
 {
@@ -409,6 +527,21 @@ main(int argc, char **argv)
         OPB_TEST(every_object_that_was_made_is_released),
         OPB_TEST(no_call_loses_memory),
     };
+    static const struct CMUnitTest facts[] = {
+        OPB_TEST(what_was_told_is_not_asked),
+        OPB_TEST(what_was_not_told_is_asked_once),
+        OPB_TEST(what_may_change_is_asked_each_time),
+        OPB_TEST(facts_are_those_of_one_object),
+        OPB_TEST(facts_end_with_their_handle),
+        OPB_TEST(arguments_are_checked_before_facts_are_looked_at),
+        OPB_TEST(an_error_is_no_fact),
+        OPB_TEST(a_text_that_is_not_utf8_is_no_fact),
+        OPB_TEST(facts_about_other_things_are_ignored),
+        OPB_TEST(facts_of_a_wrong_form_are_refused),
+        OPB_TEST(no_facts_break_the_module),
+        OPB_TEST(threads_share_facts),
+        OPB_TEST(an_answer_that_comes_after_the_end_of_the_call_is_no_fact),
+    };
     static const struct CMUnitTest all[] = {
         OPB_TEST(the_module_looks_as_the_contract_says),
         OPB_TEST(a_name_that_is_missing_says_which_version_has_it),
@@ -452,15 +585,18 @@ main(int argc, char **argv)
         OPB_TEST(a_second_import_gives_the_same_types),
     };
     bool is_hostile = argc > 1 && strcmp(argv[1], "hostile") == 0;
+    bool is_about_facts = argc > 1 && strcmp(argv[1], "facts") == 0;
     int result;
 
-    file = is_hostile ? "module_hostile_tests" : file;
+    file = is_hostile       ? "module_hostile_tests"
+           : is_about_facts ? "module_facts_tests"
+                            : file;
     node = opb_fake_node_start(is_hostile);
     start_python();
     start_link();
     import_tests();
     warm_up();
-    result = is_hostile ? OPB_RUN(hostile) : OPB_RUN(all);
+    result = is_hostile ? OPB_RUN(hostile) : is_about_facts ? OPB_RUN(facts) : OPB_RUN(all);
     Py_CLEAR(tests);
     if (Py_FinalizeEx() != 0) {
         result = 1;

@@ -76,7 +76,7 @@ a_daemon_that_is_ready_runs_until_its_lifeline_ends(void **state)
     struct opb_daemon *daemon;
 
     (void)state;
-    write_program("echo READY 2 $$ >&3; read -u 3 line; exit 0", 0700);
+    write_program("echo READY 3 $$ >&3; read -u 3 line; exit 0", 0700);
     assert_int_equal(opb_daemon_start(&daemon, program, "/tmp/x.sock", -1,
                                       opb_deadline_ms(20000), message, sizeof(message)),
                      OPB_OK);
@@ -95,7 +95,7 @@ only_what_a_daemon_has_started_is_its_own(void **state)
     long child = 0;
 
     (void)state;
-    write_program("sleep 60 & echo $! >${0%/*}/out; echo READY 2 $$ >&3; read -u 3 line; "
+    write_program("sleep 60 & echo $! >${0%/*}/out; echo READY 3 $$ >&3; read -u 3 line; "
                   "kill %1; exit 0",
                   0700);
     assert_int_equal(opb_daemon_start(&daemon, program, "/tmp/x.sock", -1,
@@ -178,7 +178,7 @@ a_daemon_inherits_neither_signals_nor_descriptors(void **state)
     (void)sigaddset(&blocked, SIGUSR1);
     (void)sigprocmask(SIG_BLOCK, &blocked, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    write_program("echo \"$@\" > ${0%/*}/out; echo READY 2 $$ >&3; read -u 3 line", 0700);
+    write_program("echo \"$@\" > ${0%/*}/out; echo READY 3 $$ >&3; read -u 3 line", 0700);
     assert_int_equal(opb_daemon_start(&daemon, program, "/tmp/x.sock", -1,
                                       opb_deadline_ms(20000), message, sizeof(message)),
                      OPB_OK);
@@ -216,7 +216,7 @@ a_daemon_of_another_protocol_version_is_refused(void **state)
     write_program("echo READY 99 $$ >&3; exec sleep 60", 0700);
     assert_start_fails(
         OPB_VERSION, 20000,
-        "speaks version 99 of the protocol, and this plugin version 2: install "
+        "speaks version 99 of the protocol, and this plugin version 3: install "
         "both from the same release");
 }
 
@@ -275,7 +275,7 @@ a_daemon_that_ignores_its_lifeline_and_sigterm_is_killed(void **state)
     struct opb_daemon *daemon;
 
     (void)state;
-    write_program("trap '' TERM; echo READY 2 $$ >&3; while :; do sleep 0.05; done", 0700);
+    write_program("trap '' TERM; echo READY 3 $$ >&3; while :; do sleep 0.05; done", 0700);
     assert_int_equal(opb_daemon_start(&daemon, program, "/tmp/x.sock", -1,
                                       opb_deadline_ms(20000), message, sizeof(message)),
                      OPB_OK);

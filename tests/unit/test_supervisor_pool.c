@@ -103,7 +103,7 @@ lanes_are_refused_with_the_reason(void **state)
     hello = good_hello(&pool, host.host);
     hello.version = 77;
     expect_refusal(&pool, hello,
-                   "this worker speaks protocol version 2, the plugin version 77: install "
+                   "this worker speaks protocol version 3, the plugin version 77: install "
                    "plugin and worker from the same release");
     hello = good_hello(&pool, host.host);
     hello.secret[31] ^= 1;

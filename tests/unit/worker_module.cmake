@@ -5,9 +5,12 @@ opb_unit_test(module SOURCES fake_node.c LIBS opb_module Python3::Python)
 target_compile_definitions(test_module PRIVATE OPB_TEST_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}")
 # The same with all arguments that are wrong, and a node that has everything.
 add_test(NAME module_hostile COMMAND test_module hostile)
+add_test(NAME module_facts COMMAND test_module facts)
 # CPython leaves memory behind at its end, and every stack leads through it: leaks are looked
 # for before, by a test of module_hostile, with Python's objects allocated one by one.
 set_tests_properties(module PROPERTIES ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+set_tests_properties(module_facts PROPERTIES
+  TIMEOUT 120 LABELS unit ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
 set_tests_properties(module_hostile PROPERTIES
   TIMEOUT 120 LABELS unit
   ENVIRONMENT "ASAN_OPTIONS=leak_check_at_exit=0;PYTHONMALLOC=malloc;OPB_TEST_MODEL=${OPB_GENERATED_DIR}/model.json")

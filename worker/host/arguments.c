@@ -208,12 +208,24 @@ opb_argument_bytes(struct opb_reader *params)
 PyObject *
 opb_argument_object(struct opb_reader *params, const char *class_name)
 {
-    uint64_t handle = opb_read_uint(params, UINT64_MAX);
+    struct opb_reader pair; /* a handle and facts, or a handle alone */
+    bool has_facts = opb_read_is_array(params);
+    uint32_t count = has_facts ? opb_read_array(params, &pair) : 0;
+    uint64_t handle = opb_read_uint(has_facts ? &pair : params, UINT64_MAX);
+    PyObject *object;
 
+    if (has_facts && (count != 2 || pair.status != OPB_OK)) {
+        params->status = OPB_BAD_FRAME;
+    }
     if (params->status != OPB_OK) {
         return NULL;
     }
-    return opb_object_new(class_name, handle, false);
+    object = opb_object_new(class_name, handle, false);
+    if (object != NULL && has_facts && opb_object_tell(object, &pair) < 0) {
+        params->status = pair.status;
+        Py_CLEAR(object);
+    }
+    return object;
 }
 
 void

@@ -58,6 +58,7 @@ PyObject *opb_argument_texts(struct opb_reader *params);     /* tuple of str */
 PyObject *opb_argument_text_list(struct opb_reader *params); /* list of str */
 PyObject *opb_argument_map(struct opb_reader *params);       /* dict of str to str */
 PyObject *opb_argument_bytes(struct opb_reader *params);     /* bytes, without a copy */
+/* An object around a handle, which may come with facts about it. */
 PyObject *opb_argument_object(struct opb_reader *params, const char *class_name);
 
 void opb_answer_fault(struct opb_answer *answer, enum opb_fault fault, int32_t code,

@@ -21,6 +21,10 @@ PyMODINIT_FUNC PyInit_orthanc(void);
 /* New reference: an object of the class with that SDK name without prefix ("RestOutput"),
  * around a handle; 0 makes an invalid object. owned objects are released when they die. */
 PyObject *opb_object_new(const char *class_name, uint64_t handle, bool owned);
+/* facts.c. Tells it what the node has sent along with its handle: the map of the reader's
+ * next value (docs/protocol.md, "Facts"). -1 with an exception, or, if that is none, with a
+ * failed reader. */
+OPB_MUST_CHECK int opb_object_tell(PyObject *object, struct opb_reader *reader);
 /* Its call is over: every method now raises ValueError('Invalid object'). */
 void opb_object_invalidate(PyObject *object);
 

@@ -232,10 +232,25 @@ transmit(struct opb_link *link, const struct opb_py_function *function,
     return 0;
 }
 
-/* -1 with an exception. *response is NULL after a post, else without a fault. */
+/* What is known of a constant result. */
+struct fact {
+    PyObject *value; /* new reference, or NULL: the node was asked */
+    uint64_t key;
+};
+
+static void
+look_up(struct fact *fact, const struct opb_plan *plan, const NodeObject *receiver,
+        const struct opb_argument *arguments)
+{
+    fact->key = opb_fact_key(plan, arguments);
+    fact->value = opb_fact_find(receiver, fact->key);
+}
+
+/* -1 with an exception. *response is NULL after a post, and if *fact has the result, else
+ * without a fault. fact may be NULL: it is not looked for. */
 static int
 run(const struct opb_py_function *function, struct opb_plan *plan, PyObject *self,
-    PyObject *const *args, Py_ssize_t count, struct opb_frame **response)
+    PyObject *const *args, Py_ssize_t count, struct opb_frame **response, struct fact *fact)
 {
     struct opb_link *link = opb_sdk_link();
     struct opb_argument arguments[OPB_MAX_ARGUMENTS];
@@ -253,7 +268,10 @@ run(const struct opb_py_function *function, struct opb_plan *plan, PyObject *sel
         return -1;
     }
     result = check_offered(function, plan, link);
-    if (result == 0) {
+    if (result == 0 && fact != NULL && function->is_constant) {
+        look_up(fact, plan, (NodeObject *)self, arguments);
+    }
+    if (result == 0 && (fact == NULL || fact->value == NULL)) {
         result = transmit(link, function, plan,
                           plan->receiver_class >= 0 ? (NodeObject *)self : NULL, arguments,
                           response);
@@ -324,8 +342,8 @@ read_object(struct opb_reader *reader, int class_index)
     return opb_object_from_class(class_index, handle, true);
 }
 
-static PyObject *
-read_value(const struct opb_plan *plan, struct opb_reader *reader)
+PyObject *
+opb_sdk_read_value(const struct opb_plan *plan, struct opb_reader *reader)
 {
     switch (plan->result) {
     case 'v':
@@ -359,21 +377,25 @@ opb_sdk_call(const struct opb_py_function *function, PyObject *self, PyObject *c
              Py_ssize_t count)
 {
     struct opb_plan *plan = &opb_module_state()->plans[function - opb_py_functions];
+    struct fact fact = {.value = NULL};
     struct opb_frame *response;
     struct opb_reader reader;
     PyObject *result;
 
-    if (run(function, plan, self, args, count, &response) < 0) {
+    if (run(function, plan, self, args, count, &response, &fact) < 0) {
         return NULL;
     }
     if (response == NULL) {
-        Py_RETURN_NONE;
+        return fact.value != NULL ? fact.value : Py_NewRef(Py_None);
     }
     opb_frame_result(response, &reader);
-    result = read_value(plan, &reader);
+    result = opb_sdk_read_value(plan, &reader);
     if (result != NULL && opb_reader_finish(&reader) != OPB_OK) {
         Py_CLEAR(result);
         opb_sdk_raise_malformed(function);
+    }
+    if (result != NULL && function->is_constant) {
+        opb_fact_keep((NodeObject *)self, fact.key, result);
     }
     opb_frame_free(response);
     return result;
@@ -396,5 +418,5 @@ opb_sdk_request(const struct opb_py_function *function, PyObject *self,
     struct opb_plan *plan = &opb_module_state()->plans[function - opb_py_functions];
     struct opb_frame *response;
 
-    return run(function, plan, self, args, count, &response) < 0 ? NULL : response;
+    return run(function, plan, self, args, count, &response, NULL) < 0 ? NULL : response;
 }

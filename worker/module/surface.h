@@ -67,13 +67,14 @@ struct opb_module_state {
 /* Lends the state of the module of this process, or NULL before the import. */
 struct opb_module_state *opb_module_state(void);
 
-/* An object of a class of the SDK. No reference to other objects: needs no GC. */
+/* An object of a class of the SDK. It refers to numbers and texts at most: needs no GC. */
 typedef struct {
     PyObject_HEAD uint64_t handle; /* 0: none */
     bool is_owned;                 /* the handle is released when the object dies */
     bool is_stale;                 /* had a handle once */
     uint32_t epoch;                /* of the process that has it: opb_link_epoch() */
     const struct opb_lane *lane;   /* borrowed: of the call it belongs to; only compared */
+    PyObject *facts;               /* owned: facts.c; NULL: none */
 } NodeObject;
 
 /* types.c. The handle, or 0 if the object stands for nothing in this process: it may be one
@@ -131,6 +132,17 @@ void opb_arguments_release(struct opb_argument *arguments, uint32_t count);
 /* The value of an argument of code u: -1 with an exception. */
 int opb_argument_u32(PyObject *arg, uint32_t *out);
 
+/* facts.c. Results of getters whose is_constant is set; the key is made of the getter and
+ * its converted arguments. Both keep an exception from being set. */
+uint64_t opb_fact_key(const struct opb_plan *plan, const struct opb_argument *arguments);
+/* New reference, or NULL: it must be asked for. */
+PyObject *opb_fact_find(const NodeObject *object, uint64_t key);
+/* The node has said it. */
+void opb_fact_keep(NodeObject *object, uint64_t key, PyObject *value);
+
+/* sdk_call.c. New reference to the result of a function, by its signature. On what it is
+ * not the reader has failed, and the reference is to None; NULL with an exception. */
+PyObject *opb_sdk_read_value(const struct opb_plan *plan, struct opb_reader *reader);
 /* sdk_call.c. Runs the function and gives the response to read the result from; NULL with
  * an exception, also for a fault. Not for functions without a result (code v). */
 struct opb_frame *opb_sdk_request(const struct opb_py_function *function, PyObject *self,

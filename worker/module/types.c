@@ -106,6 +106,7 @@ drop_handle(NodeObject *object)
     }
     object->is_stale = object->is_stale || object->handle != 0;
     object->handle = 0;
+    Py_CLEAR(object->facts); /* numbers and texts: no code of the script runs */
 }
 
 static PyObject *

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/module/facts.c - what an object has said, or the node about it
+ *
+ * Here:      results of getters that never change while their object lives: read from a
+ *            call's parameters, looked up, remembered.
+ * Elsewhere: which getters these are (model.h, is_constant), asking the node (sdk_call.c),
+ *            which results a node sends along (plugin/facts.c).
+ * Called by: the host and sdk_call.c, with the GIL.
+ *
+ * They are in a dict of the object, from method and index to a value, and go with its
+ * handle (types.c).
+ */
+#include "worker/module/surface.h"
+
+static uint64_t
+make_key(const struct opb_plan *plan, uint32_t index)
+{
+    return (uint64_t)(uint32_t)plan->method << 32 | index;
+}
+
+uint64_t
+opb_fact_key(const struct opb_plan *plan, const struct opb_argument *arguments)
+{
+    return make_key(plan, plan->item_count > 0 ? (uint32_t)arguments[0].value.natural : 0);
+}
+
+PyObject *
+opb_fact_find(const NodeObject *object, uint64_t key)
+{
+    PyObject *value = NULL;
+    PyObject *number;
+
+    if (object->facts == NULL) {
+        return NULL;
+    }
+    number = PyLong_FromUnsignedLongLong(key);
+    if (number != NULL) {
+        value = PyDict_GetItemWithError(object->facts, number); /* borrowed */
+        Py_DECREF(number);
+    }
+    if (PyErr_Occurred() != NULL) {
+        PyErr_Clear(); /* no memory: the node may still answer */
+    }
+    return Py_XNewRef(value);
+}
+
+/* -1 with an exception: no memory. */
+static int
+keep(NodeObject *object, uint64_t key, PyObject *value)
+{
+    PyObject *number;
+    int status;
+
+    if (object->facts == NULL) {
+        object->facts = PyDict_New();
+        if (object->facts == NULL) {
+            return -1;
+        }
+    }
+    number = PyLong_FromUnsignedLongLong(key);
+    if (number == NULL) {
+        return -1;
+    }
+    status = PyDict_SetItem(object->facts, number, value);
+    Py_DECREF(number);
+    return status;
+}
+
+void
+opb_fact_keep(NodeObject *object, uint64_t key, PyObject *value)
+{
+    if (opb_object_handle(object) == 0) {
+        return; /* its call has ended while the node was asked */
+    }
+    if (keep(object, key, value) < 0) {
+        PyErr_Clear(); /* it is asked again */
+    }
+}
+
+/* Reads one result and keeps it. One that is not UTF-8 is left out: who asks for it gets
+ * the error. -1 with an exception, or with a failed reader. */
+static int
+read_result(NodeObject *object, const struct opb_plan *plan, uint32_t index,
+            struct opb_reader *reader)
+{
+    PyObject *value = opb_sdk_read_value(plan, reader);
+    int status;
+
+    if (value == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+            PyErr_Clear();
+            return 0;
+        }
+        return -1;
+    }
+    status = reader->status == OPB_OK ? keep(object, make_key(plan, index), value) : -1;
+    Py_DECREF(value);
+    return status;
+}
+
+/* Results for the indexes from 0; nil is one that was not told. */
+static int
+read_results(NodeObject *object, const struct opb_plan *plan, struct opb_reader *reader)
+{
+    struct opb_reader values;
+    uint32_t count = opb_read_array(reader, &values);
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (opb_read_is_nil(&values)) {
+            opb_read_skip(&values);
+        }
+        else if (read_result(object, plan, i, &values) < 0) {
+            reader->status = values.status;
+            return -1;
+        }
+    }
+    return reader->status == OPB_OK ? 0 : -1;
+}
+
+/* The getter of a class that has this number, or NULL. */
+static struct opb_plan *
+find_getter(const struct opb_module_state *state, const struct opb_link *link,
+            const PyTypeObject *type, uint32_t method)
+{
+    for (uint32_t i = 0; i < opb_py_function_count; i++) {
+        const struct opb_py_function *function = &opb_py_functions[i];
+
+        if (function->is_constant && state->classes[function->class_index] == type) {
+            if (state->plans[i].method == OPB_METHOD_UNBOUND) {
+                opb_plan_bind(&state->plans[i], function, link);
+            }
+            if (state->plans[i].method == (int32_t)method) {
+                return &state->plans[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+int
+opb_object_tell(PyObject *self, struct opb_reader *reader)
+{
+    const struct opb_module_state *state = opb_module_state();
+    const struct opb_link *link = opb_link_current();
+    struct opb_reader facts;
+    uint32_t count = opb_read_map(reader, &facts);
+    int status = 0;
+
+    for (uint32_t i = 0; i < count && status == 0; i++) {
+        uint64_t method = opb_read_uint(&facts, UINT32_MAX);
+        const struct opb_plan *plan;
+
+        if (link == NULL || method >= opb_link_info(link)->function_count) {
+            facts.status = OPB_BAD_FRAME;
+        }
+        if (facts.status != OPB_OK) {
+            status = -1;
+            break;
+        }
+        plan = find_getter(state, link, Py_TYPE(self), (uint32_t)method);
+        if (plan == NULL) {
+            opb_read_skip(&facts); /* a newer node may know more of its objects */
+        }
+        else if (plan->item_count == 0) {
+            status = read_result((NodeObject *)self, plan, 0, &facts);
+        }
+        else {
+            status = read_results((NodeObject *)self, plan, &facts);
+        }
+    }
+    if (facts.status != OPB_OK) {
+        reader->status = facts.status;
+    }
+    return reader->status == OPB_OK ? status : -1;
+}
