@@ -7,6 +7,7 @@
  * asked about an instance, fails the job of Orthanc, and the peer gets no report.
  */
 #include "driver.h"
+#include "facts.h"
 #include "handles.h"
 #include "kinds.h"
 #include "log.h"
@@ -217,13 +218,10 @@ commitment2_pack(struct opb_message *message, struct opb_session *session, void 
     struct commitment *commitment = context;
 
     commitment->session = session;
-    /* the accessors of the SDK take it as const again */
-    commitment->handle =
-        opb_handle_lend(opb_session_handles(session), OPB_CLASS_DicomConnection,
-                        (void *)(uintptr_t)commitment->connection);
     opb_message_begin_request(message, OPB_CALL_COMMITMENT2_INDEX, 5);
     pack_request(message, commitment);
-    opb_pack_uint(message, commitment->handle);
+    commitment->handle =
+        opb_facts_lend(message, session, OPB_CLASS_DicomConnection, commitment->connection);
 }
 
 static void

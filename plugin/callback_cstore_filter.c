@@ -5,6 +5,7 @@
  * was refused for want of resources, and tries again.
  */
 #include "call.h"
+#include "facts.h"
 #include "handles.h"
 #include "kinds.h"
 #include "policy.h"
@@ -27,11 +28,9 @@ cstore_pack(struct opb_message *message, struct opb_session *session, void *cont
 {
     struct cstore *cstore = context;
 
-    /* the accessors of the SDK take it as const again */
-    cstore->handle = opb_handle_lend(opb_session_handles(session), OPB_CLASS_DicomInstance,
-                                     (void *)(uintptr_t)cstore->instance);
     opb_message_begin_request(message, OPB_CALL_CSTORE_FILTER_INDEX, 1);
-    opb_pack_uint(message, cstore->handle);
+    cstore->handle =
+        opb_facts_lend(message, session, OPB_CLASS_DicomInstance, cstore->instance);
 }
 
 static void

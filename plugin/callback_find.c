@@ -9,6 +9,7 @@
  */
 #include "call.h"
 #include "config.h"
+#include "facts.h"
 #include "handles.h"
 #include "kinds.h"
 #include "log.h"
@@ -39,11 +40,8 @@ find_pack(struct opb_message *message, struct opb_session *session, void *contex
 
     opb_message_begin_request(message, (uint32_t)find->kind, count);
     for (size_t i = 0; i < find->lent_count; i++) {
-        /* the functions of the SDK take queries as const again */
         find->lent[i].handle =
-            opb_handle_lend(opb_session_handles(session), find->lent[i].class_id,
-                            (void *)(uintptr_t)find->lent[i].object);
-        opb_pack_uint(message, find->lent[i].handle);
+            opb_facts_lend(message, session, find->lent[i].class_id, find->lent[i].object);
     }
     if (find->issuer != NULL) {
         opb_pack_cstr(message, find->issuer);

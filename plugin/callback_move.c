@@ -13,6 +13,7 @@
 #include "call.h"
 #include "config.h"
 #include "driver.h"
+#include "facts.h"
 #include "handles.h"
 #include "kinds.h"
 #include "log.h"
@@ -114,9 +115,7 @@ request_pack(struct opb_message *message, struct opb_session *session, void *con
 #if OPB_SDK_HAS_CONNECTION
     if (is_v3) {
         move->handle =
-            opb_handle_lend(opb_session_handles(session), OPB_CLASS_DicomConnection,
-                            (void *)(uintptr_t)move->connection);
-        opb_pack_uint(message, move->handle);
+            opb_facts_lend(message, session, OPB_CLASS_DicomConnection, move->connection);
     }
 #endif
     opb_pack_cstr(message, move->level);

@@ -6,6 +6,7 @@
  */
 #include "call.h"
 #include "config.h"
+#include "facts.h"
 #include "handles.h"
 #include "policy.h"
 #include "routes.h"
@@ -25,11 +26,8 @@ stored_pack(struct opb_message *message, struct opb_session *session, void *cont
 {
     struct stored *stored = context;
 
-    /* the accessors of the SDK take it as const again */
-    stored->handle = opb_handle_lend(opb_session_handles(session), OPB_CLASS_DicomInstance,
-                                     (void *)(uintptr_t)stored->instance);
     opb_message_begin_request(message, OPB_CALL_STORED_INSTANCE_INDEX, 2);
-    opb_pack_uint(message, stored->handle);
+    stored->handle = opb_facts_lend_stored(message, session, stored->instance);
     opb_pack_cstr(message, stored->instance_id);
 }
 

@@ -91,7 +91,8 @@ enum opb_control_method {
  * resolved; if one is empty it may load none, and the text says why. */
 #define OPB_HOST_BINDING 0x42u
 
-/* Calls, node -> host. The node numbers them in Load; Load itself is always 0. */
+/* Calls, node -> host. The node numbers them in Load; Load itself is always 0. In the place
+ * of a handle may stand [handle uint, facts map]: docs/protocol.md, "Facts". */
 #define OPB_CALL_LOAD 0
 #define OPB_CALL_NAMES(X)                                                                  \
     /* main lane. [map]: keys below -> [path str...], the scripts and the modules that     \

@@ -110,6 +110,29 @@ def findscu(server, *keys, aet='TESTER', model='-S'):
     return _run(['findscu', '-v', model] + _peer(server, aet) + arguments)
 
 
+def make_query(path, private=(), **tags):
+    """Writes a query as findscu reads it. private: (element, VR, value) of the group 0009."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SECONDARY_CAPTURE
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset(None, {}, file_meta=meta, preamble=b'\0' * 128)
+    dataset.is_little_endian = True
+    dataset.is_implicit_VR = False
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    if private:
+        block = dataset.private_block(0x0009, 'BRIDGE TEST', create=True)
+        for element in private:
+            block.add_new(*element)
+    pydicom.dcmwrite(path, dataset, write_like_original=False)
+    return path
+
+
+def findscu_file(server, path, aet='TESTER', model='-S'):
+    return _run(['findscu', '-v', model] + _peer(server, aet) + [str(path)])
+
+
 def movescu(server, *keys, aet='TESTER', target='TESTER', model='-S'):
     arguments = [item for key in keys for item in ('-k', key)]
     return _run(['movescu', '-v', model, '-aem', target] + _peer(server, aet) + arguments)

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 
+import pydicom
 import pytest
 
 import dicom
@@ -150,6 +151,120 @@ def test_what_the_script_receives(servers):
         assert rows[1][2] == 'SECOND'
         assert [0x10, 0x10, 'PatientName', 'J\u00f6rg^\u65e5'] in rows[2][4]
         assert [0x10, 0x10, 'PatientName', 'J\u00f6rg'] in rows[3][4]
+
+
+READING = r'''
+import json
+import threading
+import orthanc
+
+SEEN = []
+NAMES = ('GetFindQueryTagGroup', 'GetFindQueryTagElement', 'GetFindQueryTagName', 'GetFindQueryValue')
+
+def attempt(function, *args):
+    try:
+        value = function(*args)
+        return [type(value).__name__, value]
+    except Exception as e:
+        return type(e).__name__ + str(e.args)
+
+def read(query):
+    size = query.GetFindQuerySize()
+    rows = [[name] + [attempt(getattr(query, name), i) for i in range(size)] for name in NAMES]
+    for name in NAMES:
+        get = getattr(query, name)
+        odd = [(), (0, 0), (0, 'x'), ('0',), (None,), (1.0,), (-1,), (size,), (size - 1,), (2 ** 32,),
+               (2 ** 32 + 1,), (2 ** 31,), (2 ** 70,), (True,), (b'1',)]
+        rows.append([name] + [attempt(get, *args) for args in odd])
+    rows.append([attempt(query.GetFindQuerySize), attempt(query.GetFindQuerySize, 1)])
+    return rows
+
+def on_find(answers, query, issuer_aet, called_aet):
+    first = read(query)
+    others = []
+    threads = [threading.Thread(target=lambda: others.append(read(query))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    SEEN.append([first, all(rows == first for rows in others + [read(query)])])
+
+def seen(output, uri, **request):
+    output.AnswerBuffer(json.dumps(SEEN), 'application/json')
+
+orthanc.RegisterFindCallback(on_find)
+orthanc.RegisterRestCallback('/seen', seen)
+'''
+
+
+def queries(directory):
+    """Of all kinds: many tags, empty ones, numbers, sequences, private ones, bytes, character sets."""
+    item = pydicom.Dataset()
+    item.StudyDate = '20200101'
+    common = {'QueryRetrieveLevel': 'STUDY', 'PatientID': 'X', 'PatientName': None}
+    many = {word: None for word in (
+        'StudyDate StudyTime AccessionNumber ModalitiesInStudy ReferringPhysicianName StudyDescription '
+        'PatientBirthDate PatientSex PatientAge PatientWeight StudyID OtherPatientIDs InstitutionName '
+        'PhysiciansOfRecord AdmittingDiagnosesDescription PatientComments NumberOfStudyRelatedInstances').split()}
+    long = {'PatientComments': 'x' * 5000, 'AdditionalPatientHistory': 'y' * 9000, 'ImageComments': 'z' * 5000,
+            'StudyComments': 'last'}
+    sequences = {'RequestAttributesSequence': pydicom.Sequence([item]),
+                 'ReferencedStudySequence': pydicom.Sequence([]), 'ScheduledProcedureStepSequence': None}
+    numbers = {'Rows': 12, 'Columns': None, 'PatientWeight': '3.5', 'FrameIncrementPointer': 0x00181063,
+               'RegionLocationMinX0': 7, 'AcquisitionMatrix': [1, 2, 3, 4],
+               'RecommendedDisplayFrameRateInFloat': 1.5, 'InstanceNumber': '1'}
+    return [dicom.make_query(directory / name, private, **common, **tags) for name, private, tags in (
+        ('few', (), {}),
+        ('many', (), {**many, 'StudyInstanceUID': '1.2.3', 'ModalitiesInStudy': ['CT', 'MR']}),
+        ('long', (), long),
+        ('sequences', (), sequences),
+        ('numbers', (), numbers),
+        ('private', [(1, 'LO', 'text'), (2, 'UN', b'\1\2\3\4'), (3, 'OB', b'\1\2'), (4, 'LO', '')], {}),
+        ('bytes', (), {'SpectroscopyData': b'\0\1\2\3', 'EncapsulatedDocument': b'\0\1', 'StudyDescription': 'after'}),
+        ('latin', (), {'SpecificCharacterSet': 'ISO_IR 100', 'StudyDescription': 'J\u00f6rg', 'StudyID': 'S'}),
+        ('utf8', (), {'SpecificCharacterSet': 'ISO_IR 192', 'StudyDescription': 'J\u00f6rg \u65e5\u672c'}))]
+
+
+def test_every_accessor_gives_what_the_query_says(both, tmp_path):
+    """What was sent along with the call, and what was not, is as it was asked for one by one."""
+    paths = queries(tmp_path)
+
+    def action(server):
+        for path in paths:
+            assert dicom.find_outcome(dicom.findscu_file(server, path))[0] == SUCCESS
+        dicom.findscu(server, 'QueryRetrieveLevel=STUDY', 'PatientID=Y',
+                      *('(%04x,%04x)' % (0x0028, 0x1050 + 1 + i) for i in range(4)),
+                      *('(0018,%04x)' % (0x1000 + i) for i in range(200)))
+        dicom.findscu(server, 'QueryRetrieveLevel=STUDY', b'StudyDescription=J\xf6rg')
+        return server.get('/seen').json()
+
+    results = both(action, script=READING, dicom=True, config=CONFIG)
+    for index in range(len(paths) + 2):
+        rows = {name: requests[index][0] for name, requests in results.items()}
+        for each in range(len(rows['ours'])):   # what differs is named, and not buried in thousands
+            assert_same({name: [index, row[each]] for name, row in rows.items()})
+    for requests in results.values():
+        assert len(requests) == len(paths) + 2
+        assert all(same for _, same in requests)
+        assert len(requests[-2][0][0]) > 200 and len(requests[1][0][0]) > 20
+        assert ['str', 'J\u00f6rg \u65e5\u672c'] in requests[8][0][3]
+        assert ['str', 'x' * 5000] in requests[2][0][3] and ['str', 'last'] in requests[2][0][3]
+
+
+def test_a_query_that_nobody_reads_leaves_no_error_in_the_log(both, tmp_path):
+    """Orthanc logs each value that it cannot tell: only a script may cause that."""
+    quiet = READING.replace('def on_find(answers, query, issuer_aet, called_aet):',
+                            'def on_find(answers, query, issuer_aet, called_aet):\n    return')
+    paths = queries(tmp_path)
+
+    def action(server):
+        for path in paths:
+            assert dicom.find_outcome(dicom.findscu_file(server, path))[0] == SUCCESS
+        return [line for line in server.log().splitlines() if line.startswith('E')]
+
+    results = both(action, script=quiet, dicom=True, config=CONFIG)
+    assert_same(results)
+    assert results.get('ours', []) == []
 
 
 @pytest.mark.ours

@@ -377,6 +377,25 @@ fake_method(const char *name)
     return 0;
 }
 
+uint64_t
+fake_read_lent(struct opb_reader *reader, struct opb_reader *facts)
+{
+    struct opb_reader none;
+    struct opb_reader pair;
+    uint64_t handle;
+
+    facts = facts != NULL ? facts : &none;
+    if (!opb_read_is_array(reader)) {
+        memset(facts, 0, sizeof(*facts));
+        return opb_read_uint(reader, UINT64_MAX);
+    }
+    assert_int_equal(opb_read_array(reader, &pair), 2);
+    handle = opb_read_uint(&pair, UINT64_MAX);
+    (void)opb_read_map(&pair, facts);
+    assert_int_equal(opb_reader_finish(&pair), OPB_OK);
+    return handle;
+}
+
 void
 fake_send(struct opb_lane *lane, struct opb_message *message)
 {

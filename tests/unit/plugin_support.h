@@ -42,6 +42,9 @@ unsigned fake_host_lanes(void); /* accepted so far */
 /* For serve functions. */
 uint32_t fake_lane_host(void);          /* the host that the lane was opened to */
 uint32_t fake_method(const char *name); /* of an SDK function */
+/* Reads a handle that a call lends. facts (may be NULL) are what came along with it, as
+ * method, result, ...; none are left if none did. */
+uint64_t fake_read_lent(struct opb_reader *reader, struct opb_reader *facts);
 void fake_send(struct opb_lane *lane, struct opb_message *message);
 void fake_answer_nil(struct opb_lane *lane, struct opb_frame *request,
                      struct opb_message *message);

@@ -141,8 +141,8 @@ read_find(struct opb_frame *frame, enum opb_call_index kind, uint64_t handles[2]
 
     assert_int_equal(opb_frame_method(frame), kind);
     opb_frame_params(frame, &reader);
-    handles[0] = opb_read_uint(&reader, UINT64_MAX);
-    handles[1] = opb_read_uint(&reader, UINT64_MAX);
+    handles[0] = fake_read_lent(&reader, NULL);
+    handles[1] = fake_read_lent(&reader, NULL);
     assert_string_equal(opb_read_cstr(&reader, false), "ISSUER");
     assert_string_equal(opb_read_cstr(&reader, false), "CALLED");
     assert_int_equal(opb_reader_finish(&reader), OPB_OK);
@@ -201,7 +201,8 @@ find_lends_answers_and_query_for_the_time_of_the_call(void **state)
     assert_int_equal(fake_calls(_OrthancPluginService_FindMarkIncomplete), 1);
     fake_host_serve(use_the_last_query);
     assert_int_equal(find(), OrthancPluginErrorCode_Success);
-    assert_int_equal(fake_calls(_OrthancPluginService_GetFindQuerySize), 1);
+    /* told with each of the two calls, and asked once */
+    assert_int_equal(fake_calls(_OrthancPluginService_GetFindQuerySize), 3);
 }
 
 static void
@@ -376,7 +377,7 @@ serve_find2(struct opb_lane *lane, struct opb_frame *frame, struct opb_message *
     opb_frame_params(frame, &reader);
     opb_read_skip(&reader);
     opb_read_skip(&reader);
-    ask_connection(lane, message, opb_read_uint(&reader, UINT64_MAX));
+    ask_connection(lane, message, fake_read_lent(&reader, NULL));
     assert_int_equal(opb_reader_finish(&reader), OPB_OK);
     fake_answer_nil(lane, frame, message);
 }
@@ -401,7 +402,8 @@ newer_kinds_lend_the_connection(void **state)
                            (const OrthancPluginWorklistQuery *)(const void *)&query,
                            a_connection()),
         OrthancPluginErrorCode_Success);
-    assert_int_equal(fake_calls(_OrthancPluginService_GetConnectionRemoteAet), 2);
+    /* told with each of the two calls, and asked by each */
+    assert_int_equal(fake_calls(_OrthancPluginService_GetConnectionRemoteAet), 4);
 }
 #endif
 

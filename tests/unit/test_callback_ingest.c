@@ -282,7 +282,7 @@ serve_cstore(struct opb_lane *lane, struct opb_frame *frame, struct opb_message 
 
     assert_int_equal(opb_frame_method(frame), OPB_CALL_CSTORE_FILTER_INDEX);
     opb_frame_params(frame, &reader);
-    kept_handle = opb_read_uint(&reader, UINT64_MAX);
+    kept_handle = fake_read_lent(&reader, NULL);
     assert_int_equal(opb_reader_finish(&reader), OPB_OK);
     opb_message_begin_request(message, fake_method("DicomInstance.GetInstanceSize"), 1);
     opb_pack_uint(message, kept_handle);

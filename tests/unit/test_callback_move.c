@@ -422,7 +422,7 @@ serve_create3(struct opb_lane *lane, struct opb_frame *frame, struct opb_message
         return;
     }
     opb_frame_params(frame, &reader);
-    ask_connection(lane, message, opb_read_uint(&reader, UINT64_MAX));
+    ask_connection(lane, message, fake_read_lent(&reader, NULL));
     assert_string_equal(opb_read_cstr(&reader, false), "STUDY");
     for (int i = 0; i < 5; i++) { /* from PatientID to SOPInstanceUID */
         opb_read_skip(&reader);
@@ -448,7 +448,8 @@ create_of_version_3_is_lent_the_connection(void **state)
     driver = move3_callbacks.callback(OrthancPluginResourceType_Study, "patient", NULL,
                                       NULL, NULL, NULL, a_connection(), "TARGET", 7);
     assert_non_null(driver);
-    assert_int_equal(fake_calls(_OrthancPluginService_GetConnectionRemoteAet), 1);
+    /* told with the call, and asked */
+    assert_int_equal(fake_calls(_OrthancPluginService_GetConnectionRemoteAet), 2);
     assert_int_equal(move3_callbacks.getMoveSize(driver), 2);
     assert_int_equal(move3_callbacks.applyMove(driver), OrthancPluginErrorCode_Success);
     move3_callbacks.freeMove(driver);
