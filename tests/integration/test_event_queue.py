@@ -14,7 +14,7 @@ from server import wait_until
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
 ROOM = 30
-# The callback waits at a pipe as long as there is a file "block".
+# At a change of a modality the callback waits at a pipe, as long as there is a file "block".
 SCRIPT = r'''
 import os
 import orthanc
@@ -23,7 +23,7 @@ NAMES = {v: n for n, v in vars(orthanc.ChangeType).items() if type(v) is int}
 
 def on_change(change, level, resource):
     os.write(1, ('event %s %s\n' % (NAMES[change], resource)).encode())
-    if os.path.exists('block'):
+    if change == orthanc.ChangeType.UPDATED_MODALITIES and os.path.exists('block'):
         with open('go') as f:
             f.read()
 
