@@ -308,5 +308,6 @@ bool opb_pool_admit(struct opb_pool *pool, pid_t pid);
 void opb_pool_remove_group(struct opb_pool *pool, pid_t group);
 void *opb_pool_supervise(void *argument);
 void opb_pool_wake(struct opb_pool *pool);
+bool opb_pool_is_stopping(struct opb_pool *pool); /* takes its lock */
 
 #endif

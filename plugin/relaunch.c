@@ -96,17 +96,6 @@ opb_pool_lose(struct opb_pool *pool, const char *why)
     }
 }
 
-static bool
-is_stopping(struct opb_pool *pool)
-{
-    bool result;
-
-    pthread_mutex_lock(&pool->lock);
-    result = pool->is_stopping;
-    pthread_mutex_unlock(&pool->lock);
-    return result;
-}
-
 bool
 opb_pool_relaunch(struct opb_pool *pool)
 {
@@ -114,7 +103,7 @@ opb_pool_relaunch(struct opb_pool *pool)
     enum opb_status status;
 
     pool->relaunch_ms = OPB_FOREVER;
-    if (is_stopping(pool)) {
+    if (opb_pool_is_stopping(pool)) {
         return false;
     }
     status = opb_pool_launch(pool, pool->wake_fd, message, sizeof(message));

@@ -67,17 +67,6 @@ opb_retired_reap(struct opb_pool *pool, bool is_all)
     }
 }
 
-static bool
-is_stopping(struct opb_pool *pool)
-{
-    bool result;
-
-    pthread_mutex_lock(&pool->lock);
-    result = pool->is_stopping;
-    pthread_mutex_unlock(&pool->lock);
-    return result;
-}
-
 /* Waits until the script has been told that it stops, which the primary is. */
 static void
 await_last_event(const struct opb_retired *retired, uint64_t deadline_ms)
@@ -87,7 +76,7 @@ await_last_event(const struct opb_retired *retired, uint64_t deadline_ms)
     if (opb_session_worker(retired->session) != 0) {
         return;
     }
-    while (!is_stopping(retired->pool) && !opb_session_is_dead(retired->session) &&
+    while (!opb_pool_is_stopping(retired->pool) && !opb_session_is_dead(retired->session) &&
            opb_clock_ms() < deadline_ms) {
         uint64_t step_ms = opb_deadline_ms(WAIT_STEP_MS);
 

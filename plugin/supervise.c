@@ -35,6 +35,17 @@ opb_pool_wake(struct opb_pool *pool)
     (void)eventfd_write(pool->wake_fd, 1); /* full: it is about to wake anyway */
 }
 
+bool
+opb_pool_is_stopping(struct opb_pool *pool)
+{
+    bool result;
+
+    pthread_mutex_lock(&pool->lock);
+    result = pool->is_stopping;
+    pthread_mutex_unlock(&pool->lock);
+    return result;
+}
+
 /* What the loader thread has learnt about the files of the script. */
 static void
 update_watch(struct opb_pool *pool)

@@ -4,6 +4,8 @@
 
 #include "protocol/sockets.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,4 +208,53 @@ server_run_reloads(void *unused)
         server_reload();
     } while (server_last_reload.outcome != OPB_RELOAD_STOPPING);
     return NULL;
+}
+
+void
+server_kill_hosts_during_reloads(int times)
+{
+    pid_t pid;
+
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = server_await_host(0);
+    for (int i = 0; i < times; i++) {
+        (void)kill(pid, SIGKILL); /* at any moment of the reload */
+        server_reload();
+        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
+        pid = server_await_host(pid);
+    }
+    OrthancPluginFinalize();
+}
+
+void
+server_kill_daemon_before_reload(void)
+{
+    pid_t pid;
+
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = server_await_host(0);
+    assert_int_equal(kill(server_daemon_of(pid), SIGKILL), 0);
+    server_reload(); /* it may come before or after the news */
+    server_await_log("The worker is running again");
+    (void)server_await_host(pid);
+    do {
+        server_reload();
+    } while (server_last_reload.outcome != OPB_RELOAD_DONE);
+    OrthancPluginFinalize();
+}
+
+void
+server_stop_during_reloads(const char *word, const char *more)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        pthread_t thread;
+
+        server_configure(word, more);
+        assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+        assert_int_equal(pthread_create(&thread, NULL, server_run_reloads, NULL), 0);
+        usleep(i * 3000);
+        opb_pool_stop_reloads(opb_node_current()->pool); /* as ORTHANC_STOPPED does */
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        OrthancPluginFinalize();
+    }
 }

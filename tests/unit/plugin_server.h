@@ -46,6 +46,13 @@ bool server_is_gone(void *pid);
 /* The daemon's process id, from its name in /proc: the parent of the host. */
 pid_t server_daemon_of(pid_t pid);
 
+/* What a server must get through, from Initialize to Finalize: hosts that die at any moment
+ * of a reload, so many times; a daemon that dies before one; an end in the midst of them,
+ * which configures by itself. */
+void server_kill_hosts_during_reloads(int times);
+void server_kill_daemon_before_reload(void);
+void server_stop_during_reloads(const char *word, const char *more);
+
 #define SERVER_TEST(function)                                                              \
     cmocka_unit_test_setup_teardown(function, server_make, server_end)
 /* The same test with three hosts. */

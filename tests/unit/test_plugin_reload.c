@@ -10,10 +10,8 @@
 #include "plugin/pool.h"
 #include "protocol/sockets.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
 static void
 a_reload_exchanges_the_host(void **state)
@@ -87,55 +85,24 @@ an_old_generation_that_does_not_finish_is_killed_in_time(void **state)
 static void
 a_host_that_dies_during_a_reload_is_not_missed(void **state)
 {
-    pid_t pid;
-
     (void)state;
     server_configure("ok", "");
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    for (int i = 0; i < 20; i++) {
-        (void)kill(pid, SIGKILL); /* at any moment of the reload */
-        server_reload();
-        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
-        pid = server_await_host(pid);
-    }
-    OrthancPluginFinalize();
+    server_kill_hosts_during_reloads(20);
 }
 
 static void
 a_daemon_that_dies_during_a_reload_is_replaced(void **state)
 {
-    pid_t pid;
-
     (void)state;
     server_configure("ok", "");
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    assert_int_equal(kill(server_daemon_of(pid), SIGKILL), 0);
-    server_reload(); /* it may come before or after the news */
-    server_await_log("The worker is running again");
-    pid = server_await_host(pid);
-    do {
-        server_reload();
-    } while (server_last_reload.outcome != OPB_RELOAD_DONE);
-    OrthancPluginFinalize();
+    server_kill_daemon_before_reload();
 }
 
 static void
 reloads_end_when_the_server_stops(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 8; i++) {
-        pthread_t thread;
-
-        server_configure("ok", "");
-        assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-        assert_int_equal(pthread_create(&thread, NULL, server_run_reloads, NULL), 0);
-        usleep(i * 3000);
-        opb_pool_stop_reloads(opb_node_current()->pool); /* as ORTHANC_STOPPED does */
-        assert_int_equal(pthread_join(thread, NULL), 0);
-        OrthancPluginFinalize();
-    }
+    server_stop_during_reloads("ok", "");
 }
 
 /* The hosts that take calls. */

@@ -4,9 +4,7 @@
  */
 #include "plugin_server.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <unistd.h>
 
 #define REPLACE ", \"Reload\": \"replace\""
 
@@ -83,19 +81,9 @@ a_generation_that_replaces_and_does_not_load_is_tried_again(void **state)
 static void
 a_host_that_dies_while_it_is_replaced_is_not_missed(void **state)
 {
-    pid_t pid;
-
     (void)state;
     server_configure("alone", REPLACE);
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    for (int i = 0; i < 12; i++) {
-        (void)kill(pid, SIGKILL); /* at any moment of the reload */
-        server_reload();
-        assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
-        pid = server_await_host(pid);
-    }
-    OrthancPluginFinalize();
+    server_kill_hosts_during_reloads(12);
 }
 
 static void
@@ -118,37 +106,16 @@ a_generation_that_does_not_finish_is_killed_before_the_next_one_loads(void **sta
 static void
 a_daemon_that_dies_while_hosts_are_replaced_is_replaced_too(void **state)
 {
-    pid_t pid;
-
     (void)state;
     server_configure("alone", REPLACE);
-    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-    pid = server_await_host(0);
-    assert_int_equal(kill(server_daemon_of(pid), SIGKILL), 0);
-    server_reload(); /* it may come before or after the news */
-    server_await_log("The worker is running again");
-    (void)server_await_host(pid);
-    do {
-        server_reload();
-    } while (server_last_reload.outcome != OPB_RELOAD_DONE);
-    OrthancPluginFinalize();
+    server_kill_daemon_before_reload();
 }
 
 static void
 replacing_ends_when_the_server_stops(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 8; i++) {
-        pthread_t thread;
-
-        server_configure("alone", REPLACE);
-        assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
-        assert_int_equal(pthread_create(&thread, NULL, server_run_reloads, NULL), 0);
-        usleep(i * 3000);
-        opb_pool_stop_reloads(opb_node_current()->pool); /* as ORTHANC_STOPPED does */
-        assert_int_equal(pthread_join(thread, NULL), 0);
-        OrthancPluginFinalize();
-    }
+    server_stop_during_reloads("alone", REPLACE);
 }
 
 int
