@@ -7,6 +7,7 @@
 
 #include "protocol/sockets.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -380,6 +381,7 @@ memory_of_a_long_queue_is_given_back(void **state)
     fake_host_start(node, hang_at_event);
     change_often(1);
     await_queued(node, 0); /* it is with the host */
+    (void)malloc_trim(0);  /* what earlier tests have freed would serve again */
     before = resident_bytes();
     change_often(many);
     full = resident_bytes();
@@ -391,7 +393,7 @@ memory_of_a_long_queue_is_given_back(void **state)
     assert_int_equal(sem_post(&hanging_go), 0);
     stop();
     if (!IS_SANITIZED) { /* whose allocator keeps what was freed */
-        assert_true(full - before > many * 64u);
+        assert_true(full - before > many * 32u);
         assert_true(resident_bytes() < before + (full - before) / 4);
     }
     assert_int_equal(sem_destroy(&hanging_go), 0);
