@@ -3,7 +3,8 @@
  *
  * Here:      accepting connections, noticing that the node is gone, ending with no
  *            process, socket or directory left.
- * Elsewhere: what connections say (connection.c, node_requests.c), hosts (hosts.c, reaper.c).
+ * Elsewhere: what connections say (connection.c, node_requests.c), hosts (hosts.c,
+ * reaper.c).
  */
 #include "worker/supervisor/pool.h"
 
