@@ -27,7 +27,7 @@ struct block {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct block *blocks; /* those not in use: the last one given back comes first */
+static struct block *blocks; /* used and idle; of the idle, the last given back is first */
 static size_t idle_count;
 
 /* A mapping that begins at a multiple of ALIGNMENT. */
@@ -93,19 +93,6 @@ find_idle(size_t bytes)
     return best;
 }
 
-/* Takes the block out of the list, if it is there. With the lock held. */
-static bool
-unlink_block(struct block *wanted)
-{
-    for (struct block **link = &blocks; *link != NULL; link = &(*link)->next) {
-        if (*link == wanted) {
-            *link = wanted->next;
-            return true;
-        }
-    }
-    return false;
-}
-
 static void
 link_first(struct block *block)
 {
@@ -143,66 +130,68 @@ opb_block_alloc(size_t bytes)
     return block->memory;
 }
 
-/* The block at this address that is in use, or NULL. With the lock held. */
+/* Takes the block at this address that is in use out of the list; NULL: there is none. With
+ * the lock held. */
 static struct block *
-find_used(const void *memory)
+take_used(const void *memory)
 {
-    for (struct block *block = blocks; block != NULL; block = block->next) {
+    for (struct block **link = &blocks; *link != NULL; link = &(*link)->next) {
+        struct block *block = *link;
+
         if (block->memory == memory && block->is_used) {
+            *link = block->next;
             return block;
         }
     }
     return NULL;
 }
 
-/* Which of those that are kept is one too many: the one that nobody has wanted for the
- * longest time. With the lock held. */
+/* Takes the one out of the list that is kept too many: the one that nobody has wanted for
+ * the longest time. With the lock held. */
 static struct block *
 take_surplus(void)
 {
-    struct block *oldest = NULL;
+    struct block **oldest = NULL;
+    struct block *block;
 
     if (idle_count <= MOST_KEPT) {
         return NULL;
     }
-    for (struct block *block = blocks; block != NULL; block = block->next) {
-        oldest = block->is_used ? oldest : block;
+    for (struct block **link = &blocks; *link != NULL; link = &(*link)->next) {
+        oldest = (*link)->is_used ? oldest : link;
     }
-    (void)unlink_block(oldest); /* it was found in the list */
+    block = *oldest;
+    *oldest = block->next;
     idle_count--;
-    return oldest;
+    return block;
 }
 
 void
 opb_block_free(void *memory)
 {
-    struct block *surplus = NULL;
+    struct block *surplus;
     struct block *block = NULL;
 
     if (((uintptr_t)memory & (ALIGNMENT - 1u)) == 0 && memory != NULL) {
         (void)pthread_mutex_lock(&lock);
-        block = find_used(memory);
+        block = take_used(memory);
         (void)pthread_mutex_unlock(&lock);
     }
     if (block == NULL) {
         free(memory);
         return;
     }
+    if (block->bytes > LARGEST_KEPT) {
+        block_unmap(block);
+        return;
+    }
     /* Not with the lock held. A kernel that refuses leaves it as it is. */
-    if (block->bytes <= LARGEST_KEPT) {
-        (void)madvise(block->memory, block->bytes, MADV_FREE);
-    }
+    (void)madvise(block->memory, block->bytes, MADV_FREE);
+    block->is_used = false;
     (void)pthread_mutex_lock(&lock);
-    (void)unlink_block(block); /* it was found in the list */
-    if (block->bytes <= LARGEST_KEPT) {
-        block->is_used = false;
-        idle_count++;
-        link_first(block);
-        surplus = take_surplus();
-    }
-    else {
-        surplus = block;
-    }
+    idle_count++;
+    link_first(block);
+    surplus = take_surplus();
     (void)pthread_mutex_unlock(&lock);
     if (surplus != NULL) {
         block_unmap(surplus);

@@ -89,6 +89,13 @@ def status(server):
     return answer.json()
 
 
+def reload(server, expected=200, timeout=60):
+    """Asks for another generation; what the answer says."""
+    answer = server.post('/python-bridge/reload', timeout=timeout)
+    assert answer.status_code == expected, answer.text
+    return answer.json()
+
+
 def free_port():
     """A port that was free a moment ago. Who uses it must retry when it is taken."""
     with socket.socket() as s:

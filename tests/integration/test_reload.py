@@ -10,7 +10,7 @@ import time
 import pytest
 
 import dicom
-from server import PATIENCE, PID_ROUTE, hosts_of, is_alive, wait_until, write
+from server import PATIENCE, PID_ROUTE, hosts_of, is_alive, reload, wait_until, write
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
 
@@ -57,12 +57,6 @@ RELOAD = '/python-bridge/reload'
 
 def text_of(version, more=''):
     return SCRIPT.replace('VERSION', version) + more
-
-
-def reload(server, expected=200):
-    answer = server.post(RELOAD, timeout=60)
-    assert answer.status_code == expected, answer.text
-    return answer.json()
 
 
 def await_one_host(server, timeout=20):

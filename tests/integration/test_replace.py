@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Python.Reload is "replace": the old generation ends before the next one loads, and calls wait."""
 
+import functools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 import dicom
 from daemon import Daemon
 from load import Load
+import server as servers
 from server import PATIENCE, PID_ROUTE, free_port, hosts_of, is_alive, status, wait_until, write
 
 pytestmark = [pytest.mark.ours, pytest.mark.survival]
@@ -53,6 +55,9 @@ RELOAD = '/python-bridge/reload'
 BROKEN = "raise ValueError('broken on purpose')\n"
 NOTHING = "import orthanc\n" + PID_ROUTE
 
+# Which waits for the end of the old generation as well.
+reload = functools.partial(servers.reload, timeout=90)
+
 
 @pytest.fixture
 def text_of():
@@ -62,12 +67,6 @@ def text_of():
         return SCRIPT.replace('VERSION', version).replace('PORT', str(port)) + more
 
     return make
-
-
-def reload(server, expected=200):
-    answer = server.post(RELOAD, timeout=90)
-    assert answer.status_code == expected, answer.text
-    return answer.json()
 
 
 def in_background(function, *args, **kwargs):

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 import dicom
-from server import PID_ROUTE, is_alive, wait_until
+from server import PID_ROUTE, is_alive, reload, wait_until
 
 pytestmark = pytest.mark.ours
 
@@ -35,7 +35,6 @@ say('NAME imported as', __name__)
 orthanc.RegisterRestCallback('/NAME', name)
 orthanc.RegisterOnChangeCallback(on_change)
 '''
-RELOAD = '/python-bridge/reload'
 STATUS = '/python-bridge/status'
 
 
@@ -69,12 +68,6 @@ def place(tmp_path):
 
 def lines(server, word):
     return [line for line in server.out().splitlines() if word in line]
-
-
-def reload(server, expected=200):
-    answer = server.post(RELOAD, timeout=60)
-    assert answer.status_code == expected, answer.text
-    return answer.json()
 
 
 def await_route(server, uri, text):
