@@ -7,8 +7,9 @@ measure_dicom.py, those of hosts that die or are replaced in hosts.py.
 
 import concurrent.futures
 import statistics
-import subprocess
 import time
+
+import wrk
 
 REPEATS = 5  # of what is short; the median counts
 
@@ -39,29 +40,8 @@ def trivial_one_client(server, seconds):
     yield "REST trivial, 1 client, p99", "us", _percentile(durations, 0.99) * 1e6, "less"
 
 
-def _to_microseconds(text):
-    for suffix, factor in (("us", 1.0), ("ms", 1e3), ("s", 1e6)):
-        if text.endswith(suffix):
-            return float(text[: -len(suffix)]) * factor
-    raise ValueError(text)
-
-
-def _wrk(server, path, seconds, clients):
-    """Rate and latencies by wrk, which is no bottleneck itself as a client in Python would be."""
-    output = subprocess.run(
-        ["wrk", "-t", str(min(2, clients)), "-c", str(clients), "-d", f"{max(1, round(seconds))}s", "--latency",
-         f"http://127.0.0.1:{server.port}{path}"],
-        check=True, capture_output=True, text=True, timeout=seconds + 60,
-    ).stdout  # fmt: skip
-    words = {line.split()[0]: line.split()[1] for line in output.splitlines() if len(line.split()) >= 2}
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise RuntimeError(f"{server.label}: failed requests:\n{output}")
-    return {"rate": float(words["Requests/sec:"]),
-            **{name: _to_microseconds(words[name]) for name in ("50%", "99%")}}  # fmt: skip
-
-
 def trivial_many_clients(server, seconds):
-    figures = _wrk(server, "/bench/trivial", seconds, 16)
+    figures = wrk.run(server, "/bench/trivial", 16, seconds)
     yield "REST trivial, 16 clients, rate", "1/s", figures["rate"], "more"
     yield "REST trivial, 16 clients, p50", "us", figures["50%"], "less"
     yield "REST trivial, 16 clients, p99", "us", figures["99%"], "less"
@@ -69,7 +49,7 @@ def trivial_many_clients(server, seconds):
 
 def trivial_rate(server, seconds):
     """The rate of 16 clients alone."""
-    return _wrk(server, "/bench/trivial", seconds, 16)["rate"]
+    return wrk.run(server, "/bench/trivial", 16, seconds)["rate"]
 
 
 def sdk_calls(server):
@@ -106,7 +86,7 @@ def native_while_busy(server, seconds):
     with concurrent.futures.ThreadPoolExecutor(4) as executor:
         until = time.perf_counter() + max(1, round(seconds)) + 0.2
         clients = [executor.submit(_client, server, "/bench/compute", until) for _ in range(4)]
-        figures = _wrk(server, "/system", seconds, 1)
+        figures = wrk.run(server, "/system", 1, seconds)
         if not all(client.result() for client in clients):
             raise RuntimeError(f"{server.label}: Python was not busy")
     yield "native /system while Python is busy, p99", "us", figures["99%"], "less"

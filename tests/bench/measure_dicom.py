@@ -22,50 +22,58 @@ QUERIES = 200
 UPLOADS = 50
 
 
-def make_files(directory, count, rows=64, columns=64):
-    """DICOM instances of 8-bit pixels, all of one study."""
-    import pydicom
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    directory.mkdir()
-    study, series, files = generate_uid(), generate_uid(), []
-    for index in range(count):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        dataset.PatientID, dataset.PatientName, dataset.Modality = "BENCH", "Bench^Mark", "OT"
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.InstanceNumber = study, series, index + 1
-        dataset.Rows, dataset.Columns = rows, columns
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated = dataset.BitsStored = 8
-        dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 7, 0, bytes(rows * columns)
-        path = directory / f"{index}.dcm"
-        pydicom.dcmwrite(path, dataset, write_like_original=False)
-        files.append(path)
-    return files
-
-
-def make_query(path):
-    """A query of a study by 20 tags, as findscu reads it."""
-    import pydicom
+def _new_file(transfer_syntax):
+    """An empty secondary capture."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
-    meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    meta.TransferSyntaxUID = transfer_syntax
     dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.is_little_endian, dataset.is_implicit_VR = True, True
+    dataset.is_little_endian, dataset.is_implicit_VR = True, transfer_syntax == ImplicitVRLittleEndian
+    return dataset
+
+
+def make_instance(path, patient, study=None, series=None, number=1, rows=64, columns=64):
+    """A DICOM file of 8-bit pixels, of a study of its own if none is given."""
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    dataset = _new_file(ExplicitVRLittleEndian)
+    meta = dataset.file_meta
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    dataset.PatientID, dataset.PatientName, dataset.Modality = patient, f"{patient.title()}^Mark", "OT"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study or generate_uid(), series or generate_uid()
+    dataset.InstanceNumber = number
+    dataset.Rows, dataset.Columns = rows, columns
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 7, 0, bytes(rows * columns)
+    dataset.save_as(path, write_like_original=False)
+
+
+def make_files(directory, count, rows=64, columns=64):
+    """So many instances, all of one study."""
+    from pydicom.uid import generate_uid
+
+    directory.mkdir()
+    study, series = generate_uid(), generate_uid()
+    files = [directory / f"{index}.dcm" for index in range(count)]
+    for number, path in enumerate(files, 1):
+        make_instance(path, "BENCH", study, series, number, rows, columns)
+    return files
+
+
+def make_query(path):
+    """A query of a study by 20 tags, as findscu reads it."""
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    dataset = _new_file(ImplicitVRLittleEndian)
     dataset.QueryRetrieveLevel = "STUDY"
     for tag in QUERY_TAGS:
         setattr(dataset, tag, None)
     dataset.PatientID = "BENCH"
-    pydicom.dcmwrite(path, dataset, write_like_original=False)
+    dataset.save_as(path, write_like_original=False)
     return path
 
 

@@ -35,7 +35,7 @@ def role(pid):
     return program.lower()
 
 
-def _sizes(pid):
+def sizes(pid):
     """What the kernel says, in bytes; nothing of a process that has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
@@ -46,16 +46,16 @@ def _sizes(pid):
 
 def pss_bytes(pid):
     """Proportional set size."""
-    return _sizes(pid).get("Pss", 0)
+    return sizes(pid).get("Pss", 0)
 
 
 def own_bytes(pid):
     """The same without mapped files: a library counts for less while other servers have it as well, and for
     more when they end, which is no growth. And without what the kernel was told that it may take (MADV_FREE)."""
-    sizes = _sizes(pid)
-    if "Pss_Anon" not in sizes:
-        return sizes.get("Pss", 0)
-    return max(0, sizes["Pss_Anon"] + sizes["Pss_Shmem"] - sizes.get("LazyFree", 0))
+    found = sizes(pid)
+    if "Pss_Anon" not in found:
+        return found.get("Pss", 0)
+    return max(0, found["Pss_Anon"] + found["Pss_Shmem"] - found.get("LazyFree", 0))
 
 
 def memory_mb(*roots):

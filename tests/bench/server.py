@@ -12,6 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import processes
+
 START_SECONDS = 60
 # DCMTK's own switch: with Nagle's algorithm every C-STORE waits 2 x 40 ms for delayed
 # acknowledgements, which would hide what is compared.
@@ -107,22 +109,7 @@ class Server:
 
     def memory_bytes(self):
         """Proportional set size of Orthanc and all its descendants."""
-        children = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                except (OSError, IndexError):
-                    continue
-                children.setdefault(parent, []).append(int(entry.name))
-        total, todo = 0, [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            todo.extend(children.get(pid, []))
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
-        return total
+        return sum(processes.sizes(pid)["Pss"] for pid in processes.tree(self.process.pid))
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 """1 to 64 HTTP clients on one host; 1 to 8 hosts; 1 to 8 nodes on one pool."""
 
 import processes
+import wrk
 from model import Curve, core_count
-from servers import Pool, Server, Wrk, wrk
+from servers import Pool, Server
 
 CONNECTIONS = 16
 HOST_MB = 10.0  # what each further host may take
@@ -15,9 +16,9 @@ def clients(bench):
         cost, late = curve.line(label, "us per request"), curve.line(f"{label}, p99", "ms", False)
         with Server(label, plugin, bench.directory(), "load.py") as server:
             for number in bench.points([1, 2, 4, 8, 16, 32, 64], [1, 8, 64]):
-                figures = wrk(server, "/bench/trivial", number, bench.seconds(2))
+                figures = wrk.run(server, "/bench/trivial", number, bench.seconds(2))
                 cost.add(number, 1e6 / figures["rate"])
-                late.add(number, figures["p99_ms"])
+                late.add(number, figures["99%"] / 1e3)
     curve.check_no_cliff("ours", curve.line("ours", ""), beside=curve.line("official", ""))
     return curve
 
@@ -32,7 +33,7 @@ def hosts(bench):
         with Server("ours", bench.plugin, bench.directory(), "load.py", {"Workers": number}) as server:
             start.add(number, server.start_seconds * 1e3)
             for path, line in lines.items():
-                rate = wrk(server, f"/bench/{path}", CONNECTIONS, bench.seconds(3))["rate"]
+                rate = wrk.run(server, f"/bench/{path}", CONNECTIONS, bench.seconds(3))["rate"]
                 line.add(number, 1e6 / rate)
             memory.add(number, processes.memory_mb(server.pid))
     for line in lines.values():
@@ -62,7 +63,7 @@ def nodes(bench):
                     begun = servers[-1].start()
                 start.add(number, begun * 1e3)
                 share = max(1, CONNECTIONS // number)
-                running = [Wrk(server, "/bench/trivial", share, bench.seconds(3)) for server in servers]
+                running = [wrk.Wrk(server, "/bench/trivial", share, bench.seconds(3)) for server in servers]
                 cost.add(number, 1e6 / sum(each.result()["rate"] for each in running))
                 all_mb = processes.memory_mb(pool.pid, *(server.pid for server in servers))
                 own_mb = processes.pss_bytes(pool.pid) / 1e6

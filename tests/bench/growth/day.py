@@ -9,8 +9,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import wrk
+from measure_dicom import make_instance
 from server import ENVIRONMENT
-from servers import Server, wrk
+from servers import Server
 
 WORKERS = 2
 CONNECTIONS = 8  # of wrk
@@ -40,26 +42,6 @@ class Amounts:
         return Amounts(**{name: max(2, round(value * factor)) for name, value in vars(self).items()})
 
 
-def make_instance(path):
-    """A DICOM file of 64 x 64 pixels, which storescu gives other identifiers."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.is_little_endian, dataset.is_implicit_VR = True, False
-    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    dataset.PatientID, dataset.PatientName, dataset.Modality = "SOAK", "Soak^Soak", "OT"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
-    dataset.Rows = dataset.Columns = 64
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 7, 0, bytes(64 * 64)
-    dataset.save_as(path, write_like_original=False)
-
-
 class Day:
     """A server and its load. What is wrong is a problem, in words."""
 
@@ -67,7 +49,7 @@ class Day:
         self.directory = Path(directory)
         (self.directory / "counts").mkdir()
         self.instance = self.directory / "instance.dcm"
-        make_instance(self.instance)
+        make_instance(self.instance, "SOAK")
         self.server = Server("soak", plugin, self.directory / "server", "day.py", {"Workers": WORKERS}, {
             "DicomAlwaysAllowFind": True, "OverwriteInstances": True,
             "Soak": {"Directory": str(self.directory / "counts"), "Leak": leak},
@@ -80,7 +62,7 @@ class Day:
 
     def _trivial(self, count):
         while count > 0:
-            found = wrk(self.server, "/soak/trivial", CONNECTIONS, 1)["count"]
+            found = wrk.run(self.server, "/soak/trivial", CONNECTIONS, 1)["count"]
             self.done["REST requests"] += found
             count -= found
 

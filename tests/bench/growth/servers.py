@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers for the curves: the benchmark's, with more configuration; a shared pool; clients."""
+"""Servers for the curves: the benchmark's, with more configuration; a shared pool."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -86,34 +85,3 @@ class Pool:
     @property
     def pid(self):
         return self.process.pid
-
-
-def _seconds(text):
-    for suffix, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0)):
-        if text.endswith(suffix):
-            return float(text[: -len(suffix)]) * factor
-    raise ValueError(text)
-
-
-class Wrk:
-    """Connections that ask all the time, from a program that costs little; rate, p99, requests."""
-
-    def __init__(self, server, path, connections, seconds):
-        self.label, self.limit = f"{server.label}: {path}", seconds + 60
-        self.process = subprocess.Popen(
-            ["wrk", "-t", str(min(2, connections)), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "30s",
-             "--latency", f"http://127.0.0.1:{server.port}{path}"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ,
-        )  # fmt: skip
-
-    def result(self):
-        output, _ = self.process.communicate(timeout=self.limit)
-        if self.process.returncode != 0 or "Non-2xx" in output or "Socket errors" in output:
-            raise RuntimeError(f"{self.label}: failed requests:\n{output}")
-        words = {line.split()[0]: line.split()[1] for line in output.splitlines() if len(line.split()) >= 2}
-        count = next(int(line.split()[0]) for line in output.splitlines() if " requests in " in line)
-        return {"rate": float(words["Requests/sec:"]), "p99_ms": _seconds(words["99%"]) * 1e3, "count": count}
-
-
-def wrk(server, path, connections, seconds):
-    return Wrk(server, path, connections, seconds).result()
