@@ -73,8 +73,7 @@ class Prometheus:
 @pytest.fixture(scope='module')
 def prometheus(module_orthanc, tmp_path_factory):
     """Which has read two servers, of which scripts have raised and died."""
-    if PROGRAM is None:
-        pytest.skip('prometheus is not installed')
+    assert PROGRAM is not None, 'prometheus is missing: tests/install-deps installs it'
     servers = [module_orthanc(script=SCRIPT + CHANGES) for _ in range(2)]
     for server in servers:
         server.get('/hello')

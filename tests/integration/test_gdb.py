@@ -3,7 +3,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,8 +13,7 @@ import sanitizer
 from server import PATIENCE, PID_ROUTE, REPOSITORY
 
 pytestmark = [pytest.mark.ours,
-              pytest.mark.skipif(sanitizer.NAME is not None, reason='what a sanitizer needs of a process is not what a debugger leaves'),
-              pytest.mark.skipif(shutil.which('gdb') is None, reason='gdb is not installed')]
+              pytest.mark.skipif(sanitizer.NAME is not None, reason='what a sanitizer needs of a process is not what a debugger leaves')]
 
 SCRIPT = r'''
 import threading
