@@ -382,3 +382,27 @@ opb_wrap(const void *envelope, size_t envelope_bytes, uint8_t **out)
     *out = bytes;
     return envelope_bytes + OPB_FRAME_HEADER_BYTES;
 }
+
+struct opb_frame *
+opb_decode_message(struct opb_message *message)
+{
+    struct opb_frame *frame;
+    uint8_t *bytes;
+    size_t byte_count = opb_flatten(message, &bytes);
+
+    assert_int_equal(opb_frame_decode(&frame, bytes, byte_count), OPB_OK);
+    free(bytes);
+    return frame;
+}
+
+enum opb_status
+opb_decode_envelope(struct opb_frame **frame, const void *envelope, size_t envelope_bytes)
+{
+    enum opb_status status;
+    uint8_t *bytes;
+    size_t byte_count = opb_wrap(envelope, envelope_bytes, &bytes);
+
+    status = opb_frame_decode(frame, bytes, byte_count);
+    free(bytes);
+    return status;
+}

@@ -61,5 +61,10 @@ void opb_read_all(int fd, void *bytes, size_t byte_count);
 size_t opb_flatten(struct opb_message *message, uint8_t **out);
 /* Puts header and segment lengths in front of a raw envelope: *out is yours. */
 size_t opb_wrap(const void *envelope, size_t envelope_bytes, uint8_t **out);
+/* Decodes a message of ours as its peer would: the frame is yours. */
+struct opb_frame *opb_decode_message(struct opb_message *message);
+/* Decodes a raw envelope, which need not be one. */
+enum opb_status opb_decode_envelope(struct opb_frame **frame, const void *envelope,
+                                    size_t envelope_bytes);
 
 #endif
