@@ -49,6 +49,8 @@ void pool_end(struct pool *pool);
 /* Waits for the supervisor's end. Gives its wait status. */
 int pool_wait(struct pool *pool);
 
+/* What the attached node would say when it opens a call lane to the host. */
+struct opb_hello pool_hello(const struct pool *pool, uint32_t host);
 /* Connects and greets. Gives a lane, or NULL with the refusal in text. */
 struct opb_lane *pool_connect(struct pool *pool, struct opb_hello *hello, char *text,
                               size_t capacity);
@@ -74,6 +76,7 @@ void pool_host_hangs(struct pool *pool, uint32_t host, const char *reason);
 /* Asks for the stacks of a host: host is the ticket, text what it says, or a problem in
  * brackets. */
 struct host_news pool_look(struct pool *pool, uint32_t host, uint32_t ticket);
+void pool_ask_next(struct pool *pool); /* sends START_NEXT, no more */
 /* Has a host started beside the one that runs, and waits for it. */
 struct host_news pool_start_next(struct pool *pool);
 /* Puts it in the place of the other, and waits until that is done. */
@@ -83,6 +86,9 @@ void pool_switch_all(struct pool *pool, const uint32_t *hosts, uint32_t count);
 /* Opens a call lane to the host. NULL: text says why not. */
 struct opb_lane *pool_open_lane(struct pool *pool, uint32_t host, char *text,
                                 size_t capacity);
+struct opb_lane *pool_must_open_lane(struct pool *pool, uint32_t host);
+/* The host answers on a new lane. */
+void pool_expect_echo(struct pool *pool, uint32_t host);
 /* Asks the fake host. False if it gave no answer. */
 bool host_ask(struct opb_lane *lane, uint32_t method, const char *text, char *answer,
               size_t capacity);

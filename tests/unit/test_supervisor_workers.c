@@ -40,23 +40,8 @@ attach(struct pool *pool, struct host_news hosts[COUNT])
 static void
 start_next(struct pool *pool, struct host_news hosts[COUNT])
 {
-    opb_message_begin_notify(pool->message, OPB_CONTROL_START_NEXT, 1);
-    opb_pack_array(pool->message, 1);
-    opb_pack_cstr(pool->message, "/script.py");
-    assert_int_equal(
-        opb_lane_send(pool->control, pool->message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    pool_ask_next(pool);
     take_started(pool, OPB_CONTROL_NEXT_STARTED, hosts);
-}
-
-static void
-expect_echo(struct pool *pool, uint32_t host)
-{
-    char answer[512];
-    struct opb_lane *lane = pool_open_lane(pool, host, answer, sizeof(answer));
-
-    assert_non_null(lane);
-    assert_true(host_ask(lane, FAKE_ECHO, "fine", answer, sizeof(answer)));
-    opb_lane_close(lane);
 }
 
 static void
@@ -68,7 +53,7 @@ a_node_gets_as_many_hosts_as_it_asks_for(void **state)
     (void)state;
     attach(&pool, hosts);
     for (uint32_t i = 0; i < COUNT; i++) {
-        expect_echo(&pool, hosts[i].host);
+        pool_expect_echo(&pool, hosts[i].host);
     }
     pool_ask_detach(&pool, 0);
     pool_await_detached(&pool);
@@ -114,7 +99,7 @@ a_host_that_dies_is_replaced_in_its_place_and_the_others_go_on(void **state)
     assert_int_equal(news.host, hosts[1].host);
     news = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
     assert_int_equal(news.worker, 1);
-    expect_echo(&pool, news.host);
+    pool_expect_echo(&pool, news.host);
     assert_true(process_is_alive(hosts[0].pid));
     assert_true(process_is_alive(hosts[2].pid));
     pool_end(&pool);
@@ -164,10 +149,10 @@ a_switch_exchanges_all_of_them(void **state)
     }
     pool_switch_all(&pool, numbers, COUNT);
     for (uint32_t i = 0; i < COUNT; i++) {
-        expect_echo(&pool, hosts[i].host); /* they have lost their places, and may finish */
+        pool_expect_echo(&pool, hosts[i].host); /* has lost its place, and may finish */
         pool_replace_host(&pool, hosts[i].host, "has not finished");
         assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).host, hosts[i].host);
-        expect_echo(&pool, next[i].host);
+        pool_expect_echo(&pool, next[i].host);
     }
     assert_int_equal(kill(next[2].pid, SIGKILL), 0);
     news = pool_news(&pool, OPB_CONTROL_HOST_STARTED); /* the first since: no other */
@@ -191,11 +176,7 @@ next_hosts_are_started_anew_as_soon_as_those_that_failed_are_gone(void **state)
     for (uint32_t i = 0; i < COUNT; i++) {
         pool_replace_host(&pool, next[i].host, "could not load the script");
     }
-    opb_message_begin_notify(pool.message, OPB_CONTROL_START_NEXT, 1); /* without waiting */
-    opb_pack_array(pool.message, 1);
-    opb_pack_cstr(pool.message, "/script.py");
-    assert_int_equal(
-        opb_lane_send(pool.control, pool.message, opb_deadline_ms(POOL_WAIT_MS)), OPB_OK);
+    pool_ask_next(&pool); /* without waiting */
     for (uint32_t i = 0; i < COUNT; i++) {
         struct host_news news = pool_news(&pool, OPB_CONTROL_NEXT_STARTED);
 
@@ -204,8 +185,8 @@ next_hosts_are_started_anew_as_soon_as_those_that_failed_are_gone(void **state)
     }
     for (uint32_t i = 0; i < COUNT; i++) {
         assert_int_not_equal(again[i].pid, next[i].pid);
-        expect_echo(&pool, again[i].host);
-        expect_echo(&pool, hosts[i].host);
+        pool_expect_echo(&pool, again[i].host);
+        pool_expect_echo(&pool, hosts[i].host);
     }
     pool_end(&pool);
 }
@@ -247,7 +228,7 @@ the_next_generation_may_have_more_hosts_and_never_fewer(void **state)
         (void)pool_news(&pool, OPB_CONTROL_HOST_DIED);
     }
     start_next_of(&pool, COUNT, COUNT, next);
-    expect_echo(&pool, first.host);
+    pool_expect_echo(&pool, first.host);
     for (uint32_t i = 0; i < COUNT; i++) {
         numbers[i] = next[i].host;
     }
@@ -255,7 +236,7 @@ the_next_generation_may_have_more_hosts_and_never_fewer(void **state)
     assert_int_equal(kill(next[2].pid, SIGKILL), 0);
     news = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
     assert_int_equal(news.worker, 2);
-    expect_echo(&pool, news.host);
+    pool_expect_echo(&pool, news.host);
     start_next_of(&pool, 1, COUNT, next);
     pool_ask_detach(&pool, 0);
     pool_await_detached(&pool);

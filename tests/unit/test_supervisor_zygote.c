@@ -66,11 +66,8 @@ static void
 check_host(struct pool *pool, const struct host_news *host)
 {
     char text[512];
-    struct opb_lane *lane = pool_open_lane(pool, host->host, text, sizeof(text));
+    struct opb_lane *lane = pool_must_open_lane(pool, host->host);
 
-    if (lane == NULL) {
-        fail_msg("no lane: %s", text);
-    }
     assert_true(host_ask(lane, FAKE_ECHO, "here", text, sizeof(text)));
     assert_string_equal(text, "here");
     check_descriptors(lane);
