@@ -6,9 +6,12 @@ add_library(opb_plugin_test_support STATIC plugin_support.c)
 opb_compile_options(opb_plugin_test_support)
 target_link_libraries(opb_plugin_test_support PUBLIC opb_plugin opb_test_support Opb::jansson)
 
-foreach(name IN ITEMS call call_stats callback_commitment callback_find callback_ingest callback_move
+foreach(name IN ITEMS call_stats callback_commitment callback_find callback_ingest callback_move
   callback_storage callbacks events facts handles history invocation stack stacks_json workers)
   opb_unit_test(${name} LIBS opb_plugin_test_support)
+endforeach()
+foreach(name IN ITEMS call call_nesting call_waiting service_lanes)
+  opb_unit_test(${name} SOURCES call_fixture.c LIBS opb_plugin_test_support)
 endforeach()
 foreach(name IN ITEMS routes shim)
   opb_unit_test(${name} SOURCES throwing.cc LIBS opb_plugin_test_support)
