@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* tests/unit/test_late_routes.c - REST routes that appear while Orthanc serves
+ */
+#include "routes_fixture.h"
+
+#include "plugin/late_routes.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+static bool
+is_registered(void *context)
+{
+    return routes_number(context, 1) != UINT32_MAX;
+}
+
+static bool
+has_new_route(void *context)
+{
+    return routes_number_in(context, routes_second_session, 1) != UINT32_MAX;
+}
+
+static bool
+is_refused(void *context)
+{
+    (void)context;
+    return fake_log_has("it needs a restart of Orthanc to become effective");
+}
+
+static void
+late_route_works_if_no_other_plugin_is_loaded(void **state)
+{
+    struct opb_node *node = *state;
+
+    assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
+    routes_run_host(node);
+    assert_int_equal(routes_add(node, "Rest", "/late", 1), OPB_OK);
+    opb_wait_until(is_registered, node, 5000);
+    assert_int_equal(routes_number(node, 1), 1);
+    assert_int_equal(routes_registered_count(), 2);
+}
+
+static void
+late_route_beside_other_plugins_needs_a_restart(void **state)
+{
+    struct opb_node *node = *state;
+
+    routes_other_plugins("[\"explorer.js\", \"dicom-web\", \"python\"]");
+    assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
+    routes_run_host(node);
+    assert_int_equal(routes_add(node, "Rest", "/late", 1), OPB_OK);
+    opb_wait_until(is_refused, node, 5000);
+    assert_int_equal(routes_registered_count(), 1);
+    assert_false(opb_routes_has_waiting(node->routes));
+}
+
+static void
+late_route_beside_other_plugins_works_if_the_configuration_says_so(void **state)
+{
+    struct opb_node *node = *state;
+
+    routes_other_plugins("[\"dicom-web\", \"python\"]");
+    node->config->late_routes = true;
+    assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
+    routes_run_host(node);
+    assert_int_equal(routes_add(node, "Rest", "/late", 1), OPB_OK);
+    opb_wait_until(is_registered, node, 5000);
+}
+
+static void
+late_route_with_a_bad_pattern_is_logged(void **state)
+{
+    struct opb_node *node = *state;
+
+    assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
+    routes_run_host(node);
+    assert_int_equal(routes_add(node, "Rest", "/bad[", 1), OPB_OK);
+    assert_int_equal(routes_add(node, "Rest", "/good", 2), OPB_OK);
+    opb_wait_until(is_registered, node, 5000);
+    assert_int_equal(routes_number(node, 1), 2);
+    assert_true(fake_log_has("The REST route /bad[, registered after the start of Orthanc, "
+                             "does not work"));
+}
+
+static atomic_bool has_passed;
+
+static void
+pass_gate(void *context)
+{
+    opb_late_gate(context);
+    atomic_store(&has_passed, true);
+}
+
+static void
+late_route_waits_for_running_callbacks_and_holds_new_requests_back(void **state)
+{
+    struct opb_node *node = *state;
+    struct opb_late *late = opb_routes_late(node->routes);
+    struct opb_thread *thread;
+
+    atomic_store(&has_passed, false);
+    assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
+    routes_run_host(node);
+    assert_true(opb_late_enter(late)); /* a REST callback that registers a route */
+    assert_int_equal(routes_add(node, "Rest", "/late", 1), OPB_OK);
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    assert_int_equal(routes_number(node, 1), UINT32_MAX);
+    thread = opb_thread_start(pass_gate, late);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    assert_false(atomic_load(&has_passed));
+    assert_true(opb_late_enter(late)); /* nested calls pass */
+    opb_late_leave(late);
+    opb_late_leave(late);
+    opb_wait_until(is_registered, node, 5000);
+    opb_thread_join(thread);
+    assert_true(atomic_load(&has_passed));
+}
+
+static void
+late_route_of_a_new_host_is_registered_after_it_has_loaded(void **state)
+{
+    struct opb_node *node = *state;
+
+    assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
+    routes_run_host(node);
+    opb_routes_begin(node->routes, NULL);
+    assert_int_equal(routes_add(node, "Rest", "/a", 3), OPB_OK);
+    assert_int_equal(routes_add(node, "Rest", "/new", 4), OPB_OK);
+    routes_commit(node, NULL);
+    opb_wait_until(is_registered, node, 5000);
+    assert_int_equal(routes_number(node, 0), 3);
+    assert_int_equal(routes_number(node, 1), 4);
+}
+
+static void
+late_routes_are_left_alone_once_orthanc_stops(void **state)
+{
+    struct opb_node *node = *state;
+
+    assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
+    routes_run_host(node);
+    opb_node_set_phase(node, OPB_PHASE_STOPPED);
+    assert_int_equal(routes_add(node, "Rest", "/late", 1), OPB_OK);
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    assert_int_equal(routes_registered_count(), 1);
+}
+
+static void
+late_route_of_a_new_generation_is_registered_once_for_all_its_hosts(void **state)
+{
+    struct opb_node *node = *state;
+
+    routes_load_first(node);
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+    opb_routes_begin(node->routes, routes_second_session);
+    assert_int_equal(routes_add_in(node, routes_second_session, "Rest", "/new", 5), OPB_OK);
+    opb_routes_begin_follower(node->routes, routes_third_session);
+    assert_int_equal(routes_add_in(node, routes_third_session, "Rest", "/new", 6), OPB_OK);
+    opb_routes_commit(node->routes, routes_second_session);
+    opb_routes_join(node->routes, routes_third_session);
+    opb_routes_look_for_late(node->routes);
+    opb_wait_until(has_new_route, node, 5000);
+    assert_int_equal(routes_number_in(node, routes_second_session, 1), 5);
+    assert_int_equal(routes_number_in(node, routes_third_session, 1), 6);
+    assert_int_equal(routes_number_in(node, routes_first_session, 1), UINT32_MAX);
+    assert_int_equal(routes_registered_count(), 2);
+    assert_false(opb_routes_has_waiting(node->routes));
+}
+
+static void
+late_route_that_is_refused_is_said_once_for_all_hosts(void **state)
+{
+    struct opb_node *node = *state;
+
+    routes_other_plugins("[\"dicom-web\", \"python\"]");
+    routes_load_first(node);
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+    opb_routes_begin(node->routes, routes_second_session);
+    assert_int_equal(routes_add_in(node, routes_second_session, "Rest", "/new", 5), OPB_OK);
+    opb_routes_begin_follower(node->routes, routes_third_session);
+    assert_int_equal(routes_add_in(node, routes_third_session, "Rest", "/new", 6), OPB_OK);
+    opb_routes_commit(node->routes, routes_second_session);
+    opb_routes_join(node->routes, routes_third_session);
+    opb_routes_look_for_late(node->routes);
+    opb_wait_until(is_refused, node, 5000);
+    opb_routes_forget(node->routes, routes_second_session);
+    assert_false(opb_routes_has_waiting(node->routes));
+    assert_int_equal(fake_log_count("it needs a restart of Orthanc to become effective"),
+                     1);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROUTE_TEST(late_route_works_if_no_other_plugin_is_loaded),
+        ROUTE_TEST(late_route_beside_other_plugins_needs_a_restart),
+        ROUTE_TEST(late_route_beside_other_plugins_works_if_the_configuration_says_so),
+        ROUTE_TEST(late_route_with_a_bad_pattern_is_logged),
+        ROUTE_TEST(late_route_waits_for_running_callbacks_and_holds_new_requests_back),
+        ROUTE_TEST(late_route_of_a_new_host_is_registered_after_it_has_loaded),
+        ROUTE_TEST(late_routes_are_left_alone_once_orthanc_stops),
+        ROUTE_TEST(late_route_of_a_new_generation_is_registered_once_for_all_its_hosts),
+        ROUTE_TEST(late_route_that_is_refused_is_said_once_for_all_hosts),
+    };
+
+    return OPB_RUN(tests);
+}
