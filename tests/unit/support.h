@@ -25,6 +25,18 @@
 
 #include "protocol/lane.h"
 
+/* Built with the address or the thread sanitizer, whose allocator keeps what was freed. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#    define OPB_IS_SANITIZED true
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#        define OPB_IS_SANITIZED true
+#    endif
+#endif
+#ifndef OPB_IS_SANITIZED
+#    define OPB_IS_SANITIZED false
+#endif
+
 /* A test of a group that opb_run_group() runs. setup and teardown may be NULL. */
 #define OPB_TEST(function) cmocka_unit_test(function)
 

@@ -19,17 +19,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#    define SANITIZED 1
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#        define SANITIZED 1
-#    endif
-#endif
-#ifndef SANITIZED
-#    define SANITIZED 0
-#endif
-
 static struct opb_fake_node *node;
 static struct opb_link *test_link;
 static PyObject *tests;                   /* owned: module_tests */
@@ -295,7 +284,7 @@ fake_sanitized(PyObject *self, PyObject *args)
 {
     (void)self;
     (void)args;
-    return PyBool_FromLong(SANITIZED);
+    return PyBool_FromLong(OPB_IS_SANITIZED);
 }
 
 static PyObject *
