@@ -3,7 +3,7 @@
  *
  * Here:      a service socket, lanes, every SDK function of the generated table. What
  *            arrives is written down as text; what is answered depends on the first text
- *            argument (see fake_node.c) and on the signature.
+ *            argument (see fake_call.h) and on the signature.
  * Elsewhere: the module under test.
  */
 #ifndef OPB_FAKE_NODE_H
@@ -31,6 +31,10 @@ void opb_fake_node_drop(struct opb_fake_node *node);
 /* The most connections that there were at the same time. */
 unsigned int opb_fake_node_most_connections(struct opb_fake_node *node);
 
+/* Makes an object, for a result; it is told that the module has released one. Handles of
+ * tests, which are lower than its own, are none of its business. */
+uint64_t opb_fake_node_make(struct opb_fake_node *node);
+void opb_fake_node_release(struct opb_fake_node *node, uint64_t handle);
 /* How many objects it has made as results, and how many of them are not released yet;
  * UINT_MAX once it was told to release one that it does not have. */
 unsigned int opb_fake_node_made(struct opb_fake_node *node);

@@ -2,7 +2,7 @@
 """The orthanc module in a process that no host has to do with: a spawned child, or any Python.
 
 Here:      the extension module by itself.
-Elsewhere: the built-in of a host (module_tests.py).
+Elsewhere: the built-in of a host (test_module.c).
 """
 
 import os

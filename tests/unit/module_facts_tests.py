@@ -11,7 +11,7 @@ import threading
 
 import fake_node
 import orthanc
-from module_tests import Index, OnlyInt, bad, raises, settle, take
+from module_support import Index, OnlyInt, bad, raises, settle, take
 
 QUERY = 900
 

@@ -12,7 +12,7 @@ import os
 import fake_node
 import orthanc
 from hostile_arguments import Surface, version
-from module_tests import settle
+from module_support import settle
 
 with open(os.environ['OPB_TEST_MODEL'], encoding='utf-8') as model_file:
     MODEL = json.load(model_file)
