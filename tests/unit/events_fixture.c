@@ -4,12 +4,9 @@
 
 #include "plugin/routes.h"
 
-#include "protocol/sockets.h"
-
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
-#include <time.h>
 
 #define MAX_SEEN 256u
 
@@ -126,30 +123,25 @@ events_expect(const char *const *expected, unsigned count)
     pthread_mutex_unlock(&seen_lock);
 }
 
+struct awaited {
+    struct opb_node *node;
+    uint32_t queued;
+};
+
+static bool
+are_queued(void *context)
+{
+    const struct awaited *awaited = context;
+    struct opb_event_counts counts;
+
+    opb_events_count(awaited->node->events, &counts);
+    return counts.queued == awaited->queued;
+}
+
 void
 events_await_queued(struct opb_node *node, uint32_t queued)
 {
-    uint64_t until_ms = opb_deadline_ms(10000);
-    struct opb_event_counts counts;
+    struct awaited awaited = {.node = node, .queued = queued};
 
-    for (;;) {
-        opb_events_count(node->events, &counts);
-        if (counts.queued == queued || opb_clock_ms() >= until_ms) {
-            break;
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    assert_int_equal(counts.queued, queued);
-}
-
-bool
-events_has_seen(void *context)
-{
-    bool result;
-
-    (void)context;
-    pthread_mutex_lock(&seen_lock);
-    result = seen_count > 0;
-    pthread_mutex_unlock(&seen_lock);
-    return result;
+    opb_wait_until(are_queued, &awaited, 10000);
 }

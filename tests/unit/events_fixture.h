@@ -30,7 +30,6 @@ void events_let_return(unsigned count);
 
 /* These were written down, in this order, and no others. */
 void events_expect(const char *const *expected, unsigned count);
-bool events_has_seen(void *context); /* for opb_wait_until(): anything */
 /* Waits until so many events are in the queue, beside the one that is being delivered. */
 void events_await_queued(struct opb_node *node, uint32_t queued);
 

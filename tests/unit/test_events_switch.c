@@ -3,22 +3,41 @@
  */
 #include "events_fixture.h"
 
-#include "protocol/sockets.h"
+#include "plugin/call_stats.h"
 
-#include <time.h>
+#include "protocol/sockets.h"
 
 #define NEXT_HOST 7000u
 
-/* As take_event_slowly(), with "next" before what the second host sees. */
+/* The first host returns when it is let; the next one at once, with "next" before what it
+ * sees. */
 static void
 take_in_two_hosts(struct opb_lane *lane, struct opb_frame *frame,
                   struct opb_message *message)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     if (fake_lane_host() == NEXT_HOST) {
         events_note_text("next");
+        events_take(lane, frame, message);
     }
-    events_take(lane, frame, message);
+    else {
+        events_hang(lane, frame, message);
+    }
+}
+
+/* A callback has returned, and the plugin knows it. */
+static bool
+has_returned(void *context)
+{
+    const struct opb_node *node = context;
+    struct opb_call_sum *sum = NULL;
+    struct opb_call_summary summary;
+
+    assert_int_equal(opb_call_sum_new(&sum), OPB_OK);
+    opb_call_sum_add(sum, opb_call_stats_kind(node->call_stats, OPB_CALL_CHANGE_INDEX),
+                     opb_clock_ms());
+    opb_call_sum_end(sum, &summary);
+    opb_call_sum_free(sum);
+    return summary.calls > 0;
 }
 
 /* Begins the next generation; its session has a reference. */
@@ -61,6 +80,7 @@ the_old_generation_sees_its_end_before_the_next_one_begins(void **state)
     next = begin_next(node, node->sessions[0], &number);
     events_push(OrthancPluginChangeType_NewStudy, "c");
     assert_false(opb_events_wait_switch(node->events, number, opb_deadline_ms(1)));
+    events_let_return(4);
     assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
     events_push_stop();
     events_expect(expected, 10);
@@ -79,8 +99,8 @@ events_of_a_generation_that_has_died_go_to_the_next_one(void **state)
 
     fake_host_start(node, take_in_two_hosts);
     events_push(OrthancPluginChangeType_OrthancStarted, NULL);
-    opb_wait_until(events_has_seen, NULL, 5000);
-    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    events_let_return(1);
+    opb_wait_until(has_returned, node, 5000);
     old = opb_session_primary(node);
     fake_host_kill("was killed by signal 9 (Killed)");
     next = begin_next(node, old, &number);
@@ -164,10 +184,11 @@ events_that_wait_when_the_old_generation_ends_are_for_the_next_one(void **state)
 
     fake_host_start(node, take_in_two_hosts);
     events_push(OrthancPluginChangeType_OrthancStarted, NULL);
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* that one is being taken */
+    events_await_queued(node, 0); /* that one is being taken */
     events_push(OrthancPluginChangeType_NewInstance, "a");
     events_push(OrthancPluginChangeType_NewSeries, "b");
     old = end_old(node, &number);
+    events_let_return(2);
     assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
     events_push(OrthancPluginChangeType_NewStudy, "c");
     next = activate_next(node);
@@ -189,8 +210,9 @@ a_start_is_told_once_however_many_generations_could_not_begin(void **state)
 
     fake_host_start(node, take_in_two_hosts);
     events_push(OrthancPluginChangeType_OrthancStarted, NULL);
-    opb_wait_until(events_has_seen, NULL, 5000);
+    events_await_queued(node, 0);
     old = end_old(node, &number);
+    events_let_return(2);
     assert_true(opb_events_wait_switch(node->events, number, opb_deadline_ms(5000)));
     assert_true(opb_events_end_old(node->events, NULL, false, &none));
     assert_int_equal(none, 0); /* nobody to be waited for */
@@ -208,6 +230,7 @@ an_old_generation_ends_no_more_when_orthanc_has_stopped(void **state)
     uint64_t number;
 
     fake_host_start(node, take_in_two_hosts);
+    events_let_return(1);
     events_push_stop();
     assert_false(opb_events_end_old(node->events, node->sessions[0], true, &number));
     assert_int_equal(number, 0);
