@@ -225,7 +225,7 @@ attach_wants_a_real_secret_and_only_once(void **state)
     static const uint8_t zeros[OPB_SECRET_BYTES] = {0};
     struct pool pool;
     struct opb_lane *control;
-    char text[256];
+    char text[256] = "";
 
     (void)state;
     pool_start(&pool, true, NULL);
@@ -237,6 +237,7 @@ attach_wants_a_real_secret_and_only_once(void **state)
     assert_int_equal(
         pool_ask_attach(&pool, control, "A", zeros, sizeof(zeros), text, sizeof(text)),
         OPB_FAULT_RUNTIME);
+    assert_string_equal(text, "the attach secret must be 32 random bytes");
     (void)pool_attach(&pool);
     assert_int_equal(pool_ask_attach(&pool, control, "B", pool.secret, OPB_SECRET_BYTES,
                                      text, sizeof(text)),

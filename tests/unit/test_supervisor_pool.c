@@ -220,17 +220,16 @@ what_orthanc_left_open_is_not_kept(void **state)
 {
     struct pool pool;
     char path[64];
-    char expected[64];
     char target[256];
     int leaked = open("/etc/passwd", O_RDONLY); /* as a listening socket would be */
     DIR *directory;
     const struct dirent *entry;
+    bool has_stdin = false;
 
     (void)state;
     assert_true(leaked >= 0);
     pool_start(&pool, true, NULL);
     (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pool.pid);
-    (void)snprintf(expected, sizeof(expected), "%s", "/etc/passwd");
     directory = opendir(path);
     assert_non_null(directory);
     while ((entry = readdir(directory)) != NULL) {
@@ -238,11 +237,13 @@ what_orthanc_left_open_is_not_kept(void **state)
             readlinkat(dirfd(directory), entry->d_name, target, sizeof(target) - 1);
 
         target[length > 0 ? length : 0] = '\0';
-        assert_string_not_equal(target, expected);
+        assert_string_not_equal(target, "/etc/passwd");
         if (strcmp(entry->d_name, "0") == 0) {
             assert_string_equal(target, "/dev/null");
+            has_stdin = true;
         }
     }
+    assert_true(has_stdin); /* else nothing was looked at */
     (void)closedir(directory);
     (void)close(leaked);
     pool_end(&pool);
