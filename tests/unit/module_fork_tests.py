@@ -133,9 +133,11 @@ def forks_among_busy_threads_do_not_hang():
         thread.start()
     # The sanitizer's memory may be locked in a child for ever, unlike that of the C library.
     call = orthanc.CheckVersion if not fake_node.sanitized() else lambda: None
-    for _ in range(30):
-        assert in_child(call) == 0
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for _ in range(30):
+            assert in_child(call) == 0
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert failures == []

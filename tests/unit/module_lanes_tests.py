@@ -127,11 +127,13 @@ def other_threads_run_during_a_call():
 
     thread = threading.Thread(target=count)
     thread.start()
-    before = counter[0]
-    orthanc.RestApiGet("sleep:300")
-    assert counter[0] > before + 2, counter    # a machine may have other things to do
-    stop.set()
-    thread.join()
+    try:
+        before = counter[0]
+        orthanc.RestApiGet("sleep:300")
+        assert counter[0] > before + 2, counter    # a machine may have other things to do
+    finally:
+        stop.set()
+        thread.join()
 
 
 def free_threads_share_a_limited_number_of_lanes():

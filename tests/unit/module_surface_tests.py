@@ -44,25 +44,17 @@ def the_module_looks_as_the_contract_says():
 
 
 def a_name_that_is_missing_says_which_version_has_it():
-    text = "module 'orthanc' has no attribute 'RegisterFindCallback2': it needs Orthanc 1.12.10, and "
     for name in ("RegisterFindCallback2", "StoreKeyValue", "KeysValuesIterator", "QueueOrigin"):
-        try:
-            getattr(orthanc, name)
-        except AttributeError as e:
-            assert str(e).startswith(text.replace("RegisterFindCallback2", name).partition("1.12")[0]), e
-            assert "1.10.1" in str(e), e
-        else:
-            raise AssertionError(name)
+        error = raises(AttributeError, None, getattr, orthanc, name)
+        assert str(error).startswith(
+            f"module 'orthanc' has no attribute '{name}': it needs Orthanc 1.12."), error
+        assert "1.10.1" in str(error), error
     raises(AttributeError, "module 'orthanc' has no attribute 'Nothing'", getattr, orthanc, "Nothing")
     raises(AttributeError, "'orthanc.Image' object has no attribute 'Nothing'",
            getattr, orthanc.Image(0, 0), "Nothing")
-    try:
-        orthanc.RestOutput(0, 0).SendStreamChunk
-    except AttributeError as e:
-        assert str(e).startswith("'orthanc.RestOutput' object has no attribute 'SendStreamChunk': it "
-                                 "needs Orthanc 1.12.6, and "), e
-    else:
-        raise AssertionError("SendStreamChunk")
+    error = raises(AttributeError, None, getattr, orthanc.RestOutput(0, 0), "SendStreamChunk")
+    assert str(error).startswith("'orthanc.RestOutput' object has no attribute 'SendStreamChunk': it "
+                                 "needs Orthanc 1.12.6, and "), error
 
 
 def classes_behave_as_the_contract_says():
@@ -81,12 +73,8 @@ def classes_behave_as_the_contract_says():
     assert not hasattr(method, "__module__")
     assert method.__doc__ == "Generated from C function OrthancPluginAnswerBuffer()"
     output = orthanc.RestOutput(0, 1)
-    try:
-        output.AnswerBuffer(answer=b"")
-    except TypeError as error:
-        assert str(error) == "RestOutput.AnswerBuffer() takes no keyword arguments"
-    else:
-        raise AssertionError
+    raises(TypeError, "RestOutput.AnswerBuffer() takes no keyword arguments",
+           output.AnswerBuffer, answer=b"")
     raises(TypeError, "descriptor 'GetInstanceSize' for 'orthanc.DicomInstance' objects doesn't "
            "apply to a 'int' object", orthanc.DicomInstance.GetInstanceSize, 5)
     raises(TypeError, "type 'orthanc.Image' is not an acceptable base type",
