@@ -82,13 +82,38 @@ late_route_with_a_bad_pattern_is_logged(void **state)
                              "does not work"));
 }
 
-static atomic_bool has_passed;
+static atomic_bool is_at_gate, has_passed;
+static atomic_uint registered_at_gate; /* when it was passed */
 
 static void
 pass_gate(void *context)
 {
+    atomic_store(&is_at_gate, true);
     opb_late_gate(context);
+    atomic_store(&registered_at_gate, routes_registered_count());
     atomic_store(&has_passed, true);
+}
+
+static bool
+is_waiting_at_gate(void *context)
+{
+    (void)context;
+    return atomic_load(&is_at_gate);
+}
+
+/* The thread that registers late routes has begun: this is the first thing that it does. */
+static bool
+has_asked_for_plugins(void *context)
+{
+    (void)context;
+    return fake_calls(_OrthancPluginService_RestApiGet) > 0;
+}
+
+/* Nothing tells that something is not going to happen: it gets the time to. */
+static void
+let_it_happen(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
 }
 
 static void
@@ -98,22 +123,25 @@ late_route_waits_for_running_callbacks_and_holds_new_requests_back(void **state)
     struct opb_late *late = opb_routes_late(node->routes);
     struct opb_thread *thread;
 
+    atomic_store(&is_at_gate, false);
     atomic_store(&has_passed, false);
     assert_int_equal(routes_add(node, "Rest", "/a", 0), OPB_OK);
     routes_run_host(node);
     assert_true(opb_late_enter(late)); /* a REST callback that registers a route */
     assert_int_equal(routes_add(node, "Rest", "/late", 1), OPB_OK);
-    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    opb_wait_until(has_asked_for_plugins, NULL, 5000);
+    let_it_happen();
     assert_int_equal(routes_number(node, 1), UINT32_MAX);
     thread = opb_thread_start(pass_gate, late);
-    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    opb_wait_until(is_waiting_at_gate, NULL, 5000);
+    let_it_happen();
     assert_false(atomic_load(&has_passed));
     assert_true(opb_late_enter(late)); /* nested calls pass */
     opb_late_leave(late);
     opb_late_leave(late);
     opb_wait_until(is_registered, node, 5000);
     opb_thread_join(thread);
-    assert_true(atomic_load(&has_passed));
+    assert_int_equal(atomic_load(&registered_at_gate), 2); /* not before it was there */
 }
 
 static void
@@ -141,8 +169,9 @@ late_routes_are_left_alone_once_orthanc_stops(void **state)
     routes_run_host(node);
     opb_node_set_phase(node, OPB_PHASE_STOPPED);
     assert_int_equal(routes_add(node, "Rest", "/late", 1), OPB_OK);
-    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    let_it_happen();
     assert_int_equal(routes_registered_count(), 1);
+    assert_int_equal(fake_calls(_OrthancPluginService_RestApiGet), 0);
 }
 
 static void
