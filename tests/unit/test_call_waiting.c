@@ -141,11 +141,27 @@ without_a_host_a_call_waits_for_queue_timeout(void **state)
     assert_int_equal(call_run(NULL, &counted, OPB_FOREVER), OPB_CALL_NO_HOST);
 }
 
+/* A call waits for a host. */
+static bool
+is_waiting(void *context)
+{
+    struct opb_node *node = context;
+
+    return atomic_load(&node->waiting_count) == 1;
+}
+
 static void
 start_host_later(void *context)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    opb_wait_until(is_waiting, context, 5000);
     fake_host_start(context, fake_answer_nil);
+}
+
+static void
+unload_later(void *context)
+{
+    opb_wait_until(is_waiting, context, 5000);
+    opb_node_set_phase(context, OPB_PHASE_FINALIZING);
 }
 
 static void
@@ -166,10 +182,14 @@ waiting_ends_when_orthanc_unloads_the_plugin(void **state)
 {
     struct opb_node *node = *state;
     struct counted counted = {.packs = 0};
+    uint64_t before_ms = opb_clock_ms();
+    struct opb_thread *thread;
 
-    node->config->queue_timeout_ms = 60000;
-    opb_node_set_phase(node, OPB_PHASE_FINALIZING);
+    node->config->queue_timeout_ms = 30000;
+    thread = opb_thread_start(unload_later, node);
     assert_int_equal(call_run(node, &counted, OPB_FOREVER), OPB_CALL_NO_HOST);
+    assert_true(opb_clock_ms() - before_ms < 10000);
+    opb_thread_join(thread);
 }
 
 int

@@ -255,7 +255,7 @@ dictionary(const void *params)
         return OrthancPluginErrorCode_UnknownDicomTag;
     }
     *lookup->target = (OrthancPluginDictionaryEntry){
-        0x10, 0x20, OrthancPluginValueRepresentation_LO, 1, 1};
+        0x10, 0x20, OrthancPluginValueRepresentation_LO, 1, 2};
     return OrthancPluginErrorCode_Success;
 }
 
@@ -276,6 +276,10 @@ dictionary_entry_is_five_numbers(void **state)
     assert_int_equal(opb_read_uint(&values, 65535), 0x10);
     assert_int_equal(opb_read_uint(&values, 65535), 0x20);
     assert_int_equal(opb_read_int(&values, 0, 100), OrthancPluginValueRepresentation_LO);
+    assert_int_equal(opb_read_uint(&values, 100), 1);
+    assert_int_equal(opb_read_uint(&values, 100), 2);
+    assert_int_equal(opb_reader_finish(&values), OPB_OK);
+    assert_int_equal(opb_reader_finish(&reader), OPB_OK);
     opb_frame_free(response);
     sdk_begin(fixture, "LookupDictionary", 1);
     opb_pack_cstr(fixture->message, "Nope");

@@ -61,14 +61,20 @@ after_the_stop_threads_of_orthanc_are_forwarded(void **state)
 
 static atomic_bool is_inside, may_leave;
 
+static bool
+is_set(void *context)
+{
+    atomic_bool *flag = context;
+
+    return atomic_load(flag);
+}
+
 static OrthancPluginErrorCode
 stay_inside(const void *params)
 {
     (void)params;
     atomic_store(&is_inside, true);
-    while (!atomic_load(&may_leave)) {
-        sched_yield();
-    }
+    opb_wait_until(is_set, &may_leave, 20000);
     return OrthancPluginErrorCode_Success;
 }
 
@@ -91,9 +97,7 @@ drain_waits_for_calls_that_need_the_server(void **state)
     fake_on(_OrthancPluginService_RestApiDelete, stay_inside);
     pack_delete(fixture);
     thread = opb_thread_start(delete_and_expect_nil, fixture);
-    while (!atomic_load(&is_inside)) {
-        sched_yield();
-    }
+    opb_wait_until(is_set, &is_inside, 20000);
     opb_node_set_phase(fixture->node, OPB_PHASE_STOPPED);
     assert_false(opb_invocations_drain(fixture->node, opb_deadline_ms(50), &since));
     assert_in_range(since, before, time(NULL));
