@@ -163,8 +163,8 @@ def test_what_scripts_say_is_text(orthanc, driver):
     assert server.post('/python-bridge/reload').status_code == 500
     open_page(driver, server)
     await_refresh(driver)
-    for summary in driver.find_elements(By.CSS_SELECTOR, 'summary'):
-        summary.click()
+    # all at once: the next refresh makes new ones
+    driver.execute_script('for (const each of document.querySelectorAll("summary")) each.click()')
     driver.find_element(By.ID, 'reload').click()
     wait_until(lambda: 'window.owned = 8' in text_of(driver, 'message'), 60, 'the answer')
     shown = driver.find_element(By.TAG_NAME, 'body').text
