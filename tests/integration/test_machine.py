@@ -170,11 +170,11 @@ def as_here(text):
     return text
 
 
-def test_from_the_official_plugin_to_a_shared_pool_step_by_step(machine):
+def begin_as_debian(machine, script=SCRIPT):
+    """A server as Debian has it, with the official plugin; ports and directories are the machine's own."""
     machine.run('systemctl start systemd-journald.socket systemd-journald.service')
-    # A server as Debian has it, with the official plugin; ports and directories are the machine's own.
     with open(machine.path('script.py'), 'w', encoding='ascii') as f:
-        f.write(SCRIPT)
+        f.write(script)
     machine.run('install -m 644 %s /etc/orthanc/script.py; rm -f /etc/orthanc/*.json; '
                 'mkdir -p /var/lib/orthanc/db-v6 /var/log/orthanc; chown -R orthanc: /var/lib/orthanc /var/log/orthanc'
                 % machine.path('script.py'))
@@ -188,13 +188,20 @@ END""")
     machine.run('systemctl start orthanc.service')
     wait_until(lambda: 'machine' in machine.get('/sandbox', check=False), 30, 'the official plugin')
 
+
+def switch_to_a_pool(machine):
+    """The steps of the page."""
     install, *others = steps()
     assert 'cmake --install build/release' in install
     machine.run('cmake --install ' + BUILD)     # of the build that is being tested
     for text in others:
         machine.run(as_here(text))
-
     wait_until(lambda: '/srv/orthanc-python/script.py' in machine.get('/sandbox', check=False), 30, 'our plugin')
+
+
+def test_from_the_official_plugin_to_a_shared_pool_step_by_step(machine):
+    begin_as_debian(machine)
+    switch_to_a_pool(machine)
     found = json.loads(machine.get('/sandbox'))
     uid = int(machine.run('id --user orthanc-python'))
     assert found['uid'] == uid != 0
