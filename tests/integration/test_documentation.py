@@ -36,7 +36,10 @@ HERE = {
 }
 ELSEWHERE = {
     'docs/debugging.md': {"gdb --batch --pid PID -ex 'thread apply all bt'": 'tests/integration/test_gdb.py::test_the_threads_of_a_host',
-                          "gdb --batch --pid PID -ex 'thread apply all py-bt'": 'tests/integration/test_gdb.py::test_the_stacks_of_python'},
+                          "gdb --batch --pid PID -ex 'thread apply all py-bt'": 'tests/integration/test_gdb.py::test_the_stacks_of_python',
+                          'py-spy record': 'tests/integration/test_pyspy.py::test_a_flame_graph_of_what_takes_the_time',
+                          'py-spy top': 'tests/integration/test_pyspy.py::test_a_table_that_lives',
+                          'py-spy dump': 'tests/integration/test_pyspy.py::test_the_stacks_of_a_moment'},
     'docs/tools.md': {'sudo orthanc-python console': 'tests/integration/test_console.py::test_the_prompt_is_one'},
     'docs/operations.md': {
         '## From the official plugin to a shared pool':
