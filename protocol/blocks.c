@@ -107,7 +107,10 @@ opb_block_alloc(size_t bytes)
     size_t rounded;
 
     if (bytes < SMALLEST_BYTES || bytes > SIZE_MAX / 2) {
-        return malloc(bytes);
+        void *memory = malloc(bytes);
+
+        opb_pages_provide(memory, bytes);
+        return memory;
     }
     rounded = (bytes + ALIGNMENT - 1u) & ~(ALIGNMENT - 1u);
     (void)pthread_mutex_lock(&lock); /* a normal mutex: cannot fail */

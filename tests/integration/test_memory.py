@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the C library's allocator of a host keeps: it has few arenas, however many threads there are."""
+"""What the C library's allocator of a host keeps: few arenas, however many threads there are, and what objects leave."""
 
 import concurrent.futures
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.ours
 
 CALLS = 12
 SCRIPT = r'''
-import ctypes, os, threading
+import ctypes, os, resource, threading
 import orthanc
 
 ALL_ARE_HERE = threading.Barrier(%d)
@@ -28,6 +28,16 @@ def arenas(output, uri, **request):
     with open('malloc-info') as f:
         output.AnswerBuffer(str(f.read().count('<heap nr=')), 'text/plain')
 
+def faults(output, uri, **request):
+    """Page faults of a hundred images, when as many have been there before."""
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        images = [b'x' * 520000 for _ in range(100)]
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        del images
+    output.AnswerBuffer(str(after - before), 'text/plain')
+
+orthanc.RegisterRestCallback('/faults', faults)
 orthanc.RegisterRestCallback('/meet', meet)
 orthanc.RegisterRestCallback('/arenas', arenas)
 ''' % CALLS
@@ -42,3 +52,11 @@ def test_threads_of_a_host_share_few_arenas_of_the_allocator(orthanc, variable, 
         answers = list(executor.map(lambda _: server.post('/meet', body).content, range(CALLS)))
     assert answers == [body] * CALLS
     assert int(server.get('/arenas').text) == most
+
+
+@pytest.mark.parametrize('variable', [None, '131072'])
+def test_memory_that_images_have_left_is_there_for_the_next_ones(orthanc, variable):
+    """Else each of 128 pages of each image would be cleared again; the allocator's own variable wins."""
+    server = orthanc(script=SCRIPT, env={'MALLOC_TRIM_THRESHOLD_': variable} if variable else {})
+    faults = int(server.get('/faults').text)
+    assert faults > 10000 if variable else faults < 1000

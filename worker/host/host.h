@@ -54,6 +54,9 @@ void opb_host_say(const char *format, ...) OPB_PRINTF(1, 2);
 /* main.c. A child of a fork came back to code of ours: it must not touch a lane. */
 void opb_host_check_child(void);
 
+/* allocator.c. Once, before there are threads or an interpreter. */
+void opb_allocator_set_up(void);
+
 /* signals.c. Blocks SIGINT and SIGTERM in the calling thread (and threads it creates);
  * before any thread exists. */
 void opb_signals_begin(void);

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,8 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define EXIT_USAGE  2
-#define ARENA_COUNT 2
+#define EXIT_USAGE 2
 
 static pid_t host_pid;
 
@@ -158,17 +156,6 @@ prepare(int fd)
            fcntl(fd, F_SETFL, 0) == 0;
 }
 
-/* Threads of lanes would get an arena of the allocator each, up to eight for each core,
- * which keep what the largest bodies needed. Few are enough where the GIL is taken in turn.
- * Who has set the C library's own variable has decided otherwise. */
-static void
-limit_arenas(void)
-{
-    if (getenv("MALLOC_ARENA_MAX") == NULL && getenv("GLIBC_TUNABLES") == NULL) {
-        (void)mallopt(M_ARENA_MAX, ARENA_COUNT); /* a sanitizer's allocator refuses */
-    }
-}
-
 /* Runs the zygote until this process is a host. */
 static void
 fork_hosts(int argc, char **argv, struct opb_zygote_options *options)
@@ -199,7 +186,7 @@ main(int argc, char **argv)
     int main_fd;
     int code;
 
-    limit_arenas();
+    opb_allocator_set_up();
     zygote.modules = calloc((size_t)argc + 1, sizeof(*zygote.modules));
     if (zygote.modules == NULL) {
         return EXIT_FAILURE;

@@ -574,6 +574,7 @@ allocate_pybytes(void *Py_UNUSED(context), size_t bytes, void **owner)
     }
     *owner = object;
     opb_pages_prefer_large(PyBytes_AS_STRING(object), bytes);
+    opb_pages_provide(PyBytes_AS_STRING(object), bytes);
     return PyBytes_AS_STRING(object);
 }
 
