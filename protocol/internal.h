@@ -79,6 +79,7 @@ struct opb_lane {
     bool is_trusted;
     bool is_prompt;           /* its answers come soon: linger before sleeping */
     struct opb_linger linger; /* between frames */
+    struct opb_linger bulk;   /* inside of one, for bytes or room */
     unsigned looks;           /* at memory, before the core is yielded */
 
     struct opb_ring *ring;    /* owned; frames go through it, once both ends have agreed */

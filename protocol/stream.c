@@ -289,6 +289,42 @@ look_for(struct opb_lane *lane, enum want want)
     return LOOK_VAIN;
 }
 
+/* How often to go without, after a look. */
+static unsigned
+skip_after(enum look look, unsigned skipped)
+{
+    switch (look) {
+    case LOOK_FOUND:
+        return 0;
+    case LOOK_VAIN:
+        skipped = skipped * 2 + 1;
+        return skipped < MOST_SKIPPED ? skipped : MOST_SKIPPED;
+    case LOOK_CROWDED:
+        break;
+    }
+    skipped = skipped * 4 + 3;
+    return skipped < MOST_CROWDED ? skipped : MOST_CROWDED;
+}
+
+/* Inside of a frame the peer is at work for us: its next bytes, or room for ours, are some
+ * microseconds away, unless somebody else has its core. Then a yield costs a turn of the
+ * scheduler, milliseconds, where a sleeper is woken at once. */
+static bool
+is_there_soon(struct opb_lane *lane, enum want want)
+{
+    struct opb_linger *bulk = &lane->bulk;
+    enum look look;
+
+    if (bulk->to_skip > 0) {
+        bulk->to_skip--;
+        return is_there(lane, want);
+    }
+    look = look_for(lane, want);
+    bulk->skipped = look == LOOK_CROWDED ? skip_after(look, bulk->skipped) : 0;
+    bulk->to_skip = bulk->skipped;
+    return look == LOOK_FOUND;
+}
+
 /* Sleeps until the peer says that there may be some, or is gone. */
 static enum opb_status
 sleep_for(struct opb_lane *lane, enum want want, uint64_t deadline_ms)
@@ -342,8 +378,7 @@ read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
             }
         }
         if (status == OPB_OK && *count == 0 &&
-            !(is_bulk &&
-              look_for(lane, WANT_DATA) == LOOK_FOUND)) { /* the rest is on its way */
+            !(is_bulk && is_there_soon(lane, WANT_DATA))) {
             status = sleep_for(lane, WANT_DATA, deadline_ms);
         }
         if (status != OPB_OK) {
@@ -375,7 +410,7 @@ write_ring(struct opb_lane *lane, struct iovec *parts, size_t part_count,
             status = wake_peer(lane);
         }
         if (status == OPB_OK && count == 0 && part_count > 0 &&
-            look_for(lane, WANT_ROOM) != LOOK_FOUND) {
+            !is_there_soon(lane, WANT_ROOM)) {
             status = sleep_for(lane, WANT_ROOM, deadline_ms);
         }
         if (status != OPB_OK) {
@@ -447,23 +482,6 @@ look_at_socket(struct opb_lane *lane)
         }
     }
     return LOOK_VAIN;
-}
-
-/* How often to go without, after a look. */
-static unsigned
-skip_after(enum look look, unsigned skipped)
-{
-    switch (look) {
-    case LOOK_FOUND:
-        return 0;
-    case LOOK_VAIN:
-        skipped = skipped * 2 + 1;
-        return skipped < MOST_SKIPPED ? skipped : MOST_SKIPPED;
-    case LOOK_CROWDED:
-        break;
-    }
-    skipped = skipped * 4 + 3;
-    return skipped < MOST_CROWDED ? skipped : MOST_CROWDED;
 }
 
 void
