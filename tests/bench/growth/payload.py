@@ -70,7 +70,7 @@ def _repeat(seconds, ask):
     return statistics.median(taken)
 
 
-def _ask_in(server, size):
+def ask_in(server, size):
     body = memoryview(bytes(size))
 
     def ask():
@@ -84,11 +84,14 @@ def _ask_in(server, size):
     return ask
 
 
-def _ask_out(server, size):
+def ask_out(server, size, path=None):
+    """path: of a route that answers with so many bytes."""
+    path = path or f"/bench/give?bytes={size}"
+
     def ask():
         client = Client(server)
         try:
-            seconds, length = client.ask("GET", f"/bench/give?bytes={size}")
+            seconds, length = client.ask("GET", path)
         finally:
             client.close()
         if length != size:
@@ -136,13 +139,13 @@ def _per_megabyte(line, smallest=SMALL):
 def _measure(bench, curve, label, plugin, sizes):
     """Adds the points of one plugin; MB that are kept after it."""
     with Server(label, plugin, bench.directory(), "load.py") as server:
-        for ask in (_ask_in, _ask_out):  # each size up to this leaves its buffers
+        for ask in (ask_in, ask_out):  # each size up to this leaves its buffers
             _repeat(bench.seconds(0.2), ask(server, WARM))
         before = processes.own_mb(server.pid)
-        for way, ask in (("in", _ask_in), ("out", _ask_out)):
+        for way, ask in (("in", ask_in), ("out", ask_out)):
             line = curve.line(f"{way}, {label}", "ms")
             for size in sizes:
                 ask(server, size)()  # what is kept for the next time is made
                 line.add(size, _repeat(bench.seconds(0.3), ask(server, size)) * 1e3)
-        _ask_out(server, 0)()  # the script keeps none any more
+        ask_out(server, 0)()  # the script keeps none any more
         return processes.settled_own_mb(server.pid, before + KEPT_MB / 2, 5) - before

@@ -18,7 +18,7 @@ from model import core_count, in_words  # noqa: E402
 
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "orthanc-python-bridge", "font.size": 9})
 NAMES = {"pss": "memory"}
-ORDER = ("clients", "hosts", "payload", "nodes", "routes", "events")
+ORDER = ("clients", "hosts", "payload", "crowd", "nodes", "routes", "events")
 COLORS = ("#1f6fb2", "#c8501e", "#3b8f4a", "#7b4fa3", "#8a6d1b", "#555555")
 
 

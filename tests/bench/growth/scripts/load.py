@@ -31,6 +31,13 @@ def give(output, uri, **request):
     output.AnswerBuffer(BODY, "application/octet-stream")
 
 
+def calls(output, uri, **request):
+    for _ in range(100):
+        orthanc.GenerateUuid()
+    output.AnswerBuffer("ok\n", "text/plain")
+
+
+orthanc.RegisterRestCallback("/bench/calls", calls)
 orthanc.RegisterRestCallback("/bench/trivial", trivial)
 orthanc.RegisterRestCallback("/bench/compute", compute)
 orthanc.RegisterRestCallback("/bench/take", take)
