@@ -2,8 +2,8 @@
 """The type stubs: against the module, and for those who write scripts.
 
 Every example, and usage.py with what must be refused, under mypy --strict and pyright.
-pyright is no package of Debian: $OPB_PYRIGHT or the one in PATH is taken, else npm fetches
-the version of tests/stubs/package-lock.json. Where that cannot be done the test is skipped,
+pyright is no package of Debian: $OPB_PYRIGHT or the one in PATH is taken, else the version that
+fetch_pyright.py names, run by Debian's node. Where that cannot be fetched the tests are skipped,
 which tests/run names at its end.
 """
 
@@ -19,6 +19,7 @@ import sys
 
 import pytest
 
+import fetch_pyright
 from server import BUILD, PATIENCE, REPOSITORY
 
 pytestmark = [pytest.mark.ours, pytest.mark.types]
@@ -59,6 +60,29 @@ def mypy(directory, *paths):
                env={'MYPYPATH': str(STUBS)})
 
 
+def answers(program):
+    """Not every pyright in PATH does: that of PyPI is one that would fetch the real one."""
+    try:
+        return subprocess.run([program, '--version'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, timeout=60 * PATIENCE, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def find_pyright():
+    """The words of a command."""
+    if os.environ.get('OPB_PYRIGHT'):
+        return [os.environ['OPB_PYRIGHT']]
+    found = shutil.which('pyright')
+    if found and answers(found):
+        return [found]
+    assert shutil.which('node'), 'node is missing: tests/install-deps installs it (package nodejs)'
+    try:
+        return ['node', str(fetch_pyright.fetch(os.path.join(REPOSITORY, 'build', 'pyright')))]
+    except fetch_pyright.NotFetched as error:
+        pytest.skip('pyright is not installed, and cannot be fetched: %s' % error)
+
+
 def write_stubs(folder):
     """Ours, and for the libraries of mypy.ini ones that say nothing: pyright has types of some of its
     own, and would find others where this system has installed them."""
@@ -74,23 +98,7 @@ def write_stubs(folder):
 @pytest.fixture(scope='module')
 def pyright(tmp_path_factory):
     """pyright(files...): its output."""
-    found = os.environ.get('OPB_PYRIGHT') or shutil.which('pyright')
-    words = [found]
-    if not found:
-        npm, folder = shutil.which('npm'), pathlib.Path(BUILD, 'pyright')
-        if not npm or not shutil.which('node'):
-            pytest.skip('pyright is not installed, and there is no npm to fetch it')
-        folder.mkdir(exist_ok=True)
-        for name in ('package.json', 'package-lock.json'):
-            shutil.copy(HERE / name, folder)
-        if not (folder / 'node_modules' / 'pyright').exists():
-            done = subprocess.run([npm, 'ci', '--omit=optional', '--no-audit', '--no-fund', '--ignore-scripts'],
-                                  cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, text=True, timeout=120 * PATIENCE, check=False)
-            if done.returncode != 0:
-                pytest.skip('pyright is not installed, and npm cannot fetch it: '
-                            + ' '.join(done.stdout.split())[-300:])
-        words = ['node', folder / 'node_modules' / 'pyright' / 'index.js']
+    words = find_pyright()
 
     def check(**folders):
         directory = tmp_path_factory.mktemp('pyright')
@@ -148,6 +156,48 @@ def test_pyright_accepts_what_works_and_refuses_what_does_not(pyright):
 
 def test_pyright_finds_nothing_in_the_stubs_themselves(pyright):
     pyright(package=STUBS / 'orthanc')
+
+
+def fake_pyright(folder, text, monkeypatch):
+    """The only pyright in PATH."""
+    program = folder / 'pyright'
+    program.write_text('#!/bin/sh\n%s\n' % text)
+    program.chmod(0o755)
+    monkeypatch.delenv('OPB_PYRIGHT', raising=False)
+    monkeypatch.setenv('PATH', '%s:%s' % (folder, os.environ['PATH']))
+    monkeypatch.setattr(fetch_pyright, 'fetch', lambda folder: folder + '/fetched')
+    return str(program)
+
+
+def test_a_pyright_in_path_is_taken(tmp_path, monkeypatch):
+    program = fake_pyright(tmp_path, 'echo pyright 1.1.400', monkeypatch)
+    assert find_pyright() == [program]
+    monkeypatch.setenv('OPB_PYRIGHT', '/another/pyright')
+    assert find_pyright() == ['/another/pyright']
+
+
+def test_a_pyright_in_path_that_does_not_run_is_passed_over(tmp_path, monkeypatch):
+    fake_pyright(tmp_path, 'echo cannot reach the registry >&2; exit 1', monkeypatch)
+    assert find_pyright() == ['node', os.path.join(REPOSITORY, 'build', 'pyright', 'fetched')]
+
+
+def test_a_pyright_that_cannot_be_fetched_is_not_checked(tmp_path, monkeypatch):
+    def fetch(_folder):
+        raise fetch_pyright.NotFetched('no network')
+    fake_pyright(tmp_path, 'exit 1', monkeypatch)
+    monkeypatch.setattr(fetch_pyright, 'fetch', fetch)
+    with pytest.raises(pytest.skip.Exception, match='cannot be fetched: no network'):
+        find_pyright()
+
+
+def test_a_pyright_that_is_another_one_is_a_failure(tmp_path, monkeypatch):
+    def fetch(_folder):
+        raise fetch_pyright.Wrong('checksum')
+    fake_pyright(tmp_path, 'exit 1', monkeypatch)
+    monkeypatch.setattr(fetch_pyright, 'fetch', fetch)
+    with pytest.raises((fetch_pyright.Wrong, pytest.skip.Exception)) as caught:
+        find_pyright()
+    assert caught.type is fetch_pyright.Wrong     # a test that is skipped would not be red
 
 
 def test_every_name_is_described():

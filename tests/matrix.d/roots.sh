@@ -204,6 +204,13 @@ keep_times() {
     done
 }
 
+# bring_pyright RELEASE: to that tree, since a run there has no network. Where it cannot be fetched,
+# the run says so (NOT CHECKED); a wrong one is an error.
+bring_pyright() {
+    python3 tests/integration/fetch_pyright.py "$(root_of "$1")/src/build/pyright" >/dev/null
+    [ $? -ne 1 ]
+}
+
 # copy_tree RELEASE: the tree as it is now, at /src; the build directory of the last run stays.
 copy_tree() {
     local root
