@@ -180,7 +180,7 @@ def test_a_zygote_and_its_hosts_lose_no_memory_and_access_none_that_is_not_their
     found = reports(tmp_path)
     assert len(hosts) == 2 and 'starting it without' not in server.log()
     between = [found[host].parent for host in hosts]    # they end at once
-    assert [found[pid].parent for pid in between] == [zygote, zygote]
+    assert [found[pid].parent for pid in between] == [zygote, zygote], re.findall('.*zygote.*', server.log())
     assert found[zygote].parent == daemon and '--zygote-fd' in found[zygote].text
     for pid in [daemon, zygote] + between + hosts:
         found[pid].check()
