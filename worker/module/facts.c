@@ -117,47 +117,68 @@ read_results(NodeObject *object, const struct opb_plan *plan, struct opb_reader 
     return reader->status == OPB_OK ? 0 : -1;
 }
 
-/* The getter of a class that has this number, or NULL. */
-static struct opb_plan *
-find_getter(const struct opb_module_state *state, const struct opb_link *link,
-            const PyTypeObject *type, uint32_t method)
+/* The getters by their number in the node, which it chose: so no table is generated, and
+ * this one is made when the first object is told something. -1 with an exception. */
+static int
+make_getters(struct opb_module_state *state, const struct opb_link *link)
 {
-    for (uint32_t i = 0; i < opb_py_function_count; i++) {
-        const struct opb_py_function *function = &opb_py_functions[i];
+    const uint32_t count = opb_link_info(link)->function_count;
 
-        if (function->is_constant && state->classes[function->class_index] == type) {
-            if (state->plans[i].method == OPB_METHOD_UNBOUND) {
-                opb_plan_bind(&state->plans[i], function, link);
-            }
-            if (state->plans[i].method == (int32_t)method) {
-                return &state->plans[i];
-            }
+    if (state->getters != NULL) {
+        return 0;
+    }
+    state->getters = PyMem_Calloc((size_t)count + 1, sizeof(struct opb_plan *));
+    if (state->getters == NULL) {
+        (void)PyErr_NoMemory();
+        return -1;
+    }
+    for (uint32_t i = 0; i < opb_py_function_count; i++) {
+        struct opb_plan *plan = &state->plans[i];
+
+        if (!opb_py_functions[i].is_constant) {
+            continue;
+        }
+        if (plan->method == OPB_METHOD_UNBOUND) {
+            opb_plan_bind(plan, &opb_py_functions[i], link);
+        }
+        if (plan->method >= 0) {
+            state->getters[plan->method] = plan;
         }
     }
-    return NULL;
+    return 0;
+}
+
+/* The getter of a class that has this number, which is one of the node's; or NULL. */
+static const struct opb_plan *
+find_getter(const struct opb_module_state *state, const PyTypeObject *type, uint64_t method)
+{
+    const struct opb_plan *plan = state->getters[method];
+
+    return plan != NULL && state->classes[plan->receiver_class] == type ? plan : NULL;
 }
 
 int
 opb_object_tell(PyObject *self, struct opb_reader *reader)
 {
-    const struct opb_module_state *state = opb_module_state();
+    struct opb_module_state *state = opb_module_state();
     const struct opb_link *link = opb_link_current();
+    const uint32_t method_count = link != NULL ? opb_link_info(link)->function_count : 0;
     struct opb_reader facts;
     uint32_t count = opb_read_map(reader, &facts);
-    int status = 0;
+    int status = link != NULL ? make_getters(state, link) : 0;
 
     for (uint32_t i = 0; i < count && status == 0; i++) {
         uint64_t method = opb_read_uint(&facts, UINT32_MAX);
         const struct opb_plan *plan;
 
-        if (link == NULL || method >= opb_link_info(link)->function_count) {
+        if (method >= method_count) {
             facts.status = OPB_BAD_FRAME;
         }
         if (facts.status != OPB_OK) {
             status = -1;
             break;
         }
-        plan = find_getter(state, link, Py_TYPE(self), (uint32_t)method);
+        plan = find_getter(state, Py_TYPE(self), method);
         if (plan == NULL) {
             opb_read_skip(&facts); /* a newer node may know more of its objects */
         }

@@ -310,6 +310,7 @@ module_free(void *module)
     (void)module_clear((PyObject *)module); /* always 0 */
     if (state != NULL) {
         memory->state = NULL;
+        PyMem_Free((void *)state->getters);
         PyMem_Free(state->scripts);
         PyMem_Free(state->classes);
         PyMem_Free(state->plans);

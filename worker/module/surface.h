@@ -53,7 +53,8 @@ struct opb_module_state {
     PyObject *exception;   /* owned: OrthancException */
     PyTypeObject *
         *classes; /* owned, by index in opb_py_classes; NULL: not in this version */
-    struct opb_plan *plans;      /* by index in opb_py_functions */
+    struct opb_plan *plans;    /* by index in opb_py_functions */
+    struct opb_plan **getters; /* owned, of facts.c: by the node's number; NULL: not yet */
     struct opb_py_route *routes; /* by the host's route number */
     uint32_t route_count;
     uint32_t route_capacity;
