@@ -314,32 +314,38 @@ count_call(const struct opb_job *job)
     }
 }
 
-enum opb_outcome
-opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_call_io *io,
-             const char *what, uint64_t deadline_ms)
+/* Whether a call of the node, or of one of its sessions, is nested in what the thread does.
+ */
+static bool
+is_nested(const struct opb_node *node, const struct opb_session *session)
+{
+    return is_usable(innermost) &&
+           (session != NULL ? innermost->session == session
+                            : opb_session_node(innermost->session) == node);
+}
+
+/* session: whose host shall run it; NULL: any. */
+static enum opb_outcome
+run(struct opb_node *node, struct opb_session *session, enum opb_call_index kind,
+    const struct opb_call_io *io, const char *what, uint64_t deadline_ms)
 {
     struct opb_job job = {.node = node,
+                          .session = session,
                           .kind = kind,
                           .io = io,
                           .what = what,
                           .deadline_ms = deadline_ms,
+                          .timeout_ms = node->config->call_timeout_ms[kind],
                           .begin_us = opb_clock_us(),
                           .outcome = OPB_CALL_FAILED};
-    enum opb_status status;
+    void (*run_job)(void *) = session != NULL ? run_in_session : run_top_level;
 
-    if (node == NULL) {
-        return OPB_CALL_NO_HOST;
-    }
-    job.timeout_ms = node->config->call_timeout_ms[kind];
-    if (is_usable(innermost) && opb_session_node(innermost->session) == node) {
+    if (is_nested(node, session)) {
         job.session = innermost->session;
         job.lane = innermost->lane;
-        status = opb_stack_run(run_nested, &job);
+        run_job = run_nested;
     }
-    else {
-        status = opb_stack_run(run_top_level, &job);
-    }
-    if (status != OPB_OK) {
+    if (opb_stack_run(run_job, &job) != OPB_OK) {
         opb_job_log_outcome(&job, "there is no memory for its stack");
     }
     count_call(&job);
@@ -347,33 +353,21 @@ opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_c
 }
 
 enum opb_outcome
+opb_call_run(struct opb_node *node, enum opb_call_index kind, const struct opb_call_io *io,
+             const char *what, uint64_t deadline_ms)
+{
+    return node == NULL ? OPB_CALL_NO_HOST : run(node, NULL, kind, io, what, deadline_ms);
+}
+
+enum opb_outcome
 opb_call_run_in(struct opb_session *session, enum opb_call_index kind,
                 const struct opb_call_io *io, const char *what, uint64_t deadline_ms)
 {
-    struct opb_job job = {.session = session,
-                          .kind = kind,
-                          .io = io,
-                          .what = what,
-                          .deadline_ms = deadline_ms,
-                          .begin_us = opb_clock_us(),
-                          .outcome = OPB_CALL_FAILED};
-    bool is_nested;
-
     if (session == NULL || opb_session_is_dead(session)) {
         log_ended(what);
         return OPB_CALL_DIED;
     }
-    job.node = opb_session_node(session);
-    job.timeout_ms = job.node->config->call_timeout_ms[kind];
-    is_nested = is_usable(innermost) && innermost->session == session;
-    if (is_nested) {
-        job.lane = innermost->lane;
-    }
-    if (opb_stack_run(is_nested ? run_nested : run_in_session, &job) != OPB_OK) {
-        opb_job_log_outcome(&job, "there is no memory for its stack");
-    }
-    count_call(&job);
-    return job.outcome;
+    return run(opb_session_node(session), session, kind, io, what, deadline_ms);
 }
 
 static void

@@ -111,29 +111,34 @@ read_tags(OrthancPluginContext *context, const OrthancPluginFindQuery *query, ui
     return count;
 }
 
+/* One of the results that there are for each tag. */
 static void
-pack_numbers(struct opb_message *message, enum opb_fact fact, const struct tag *tags,
+pack_result(struct opb_message *message, enum opb_fact fact, const struct tag *tag)
+{
+    switch (fact) {
+    case OPB_FACT_FindQuery_GetFindQueryTagGroup:
+        opb_pack_uint(message, tag->group);
+        break;
+    case OPB_FACT_FindQuery_GetFindQueryTagElement:
+        opb_pack_uint(message, tag->element);
+        break;
+    case OPB_FACT_FindQuery_GetFindQueryTagName:
+        opb_pack_cstr(message, tag->name);
+        break;
+    default:
+        opb_pack_cstr(message, tag->value); /* NULL: nil, which is not told */
+        break;
+    }
+}
+
+static void
+pack_results(struct opb_message *message, enum opb_fact fact, const struct tag *tags,
              uint32_t count)
 {
     opb_pack_uint(message, fact);
     opb_pack_array(message, count);
     for (uint32_t i = 0; i < count; i++) {
-        opb_pack_uint(message, fact == OPB_FACT_FindQuery_GetFindQueryTagGroup
-                                   ? tags[i].group
-                                   : tags[i].element);
-    }
-}
-
-static void
-pack_texts(struct opb_message *message, enum opb_fact fact, const struct tag *tags,
-           uint32_t count)
-{
-    opb_pack_uint(message, fact);
-    opb_pack_array(message, count);
-    for (uint32_t i = 0; i < count; i++) {
-        opb_pack_cstr(message, fact == OPB_FACT_FindQuery_GetFindQueryTagName
-                                   ? tags[i].name
-                                   : tags[i].value); /* NULL: nil, which is not told */
+        pack_result(message, fact, &tags[i]);
     }
 }
 
@@ -148,10 +153,10 @@ pack_query(struct opb_message *message, OrthancPluginContext *context,
     opb_pack_map(message, 5);
     opb_pack_uint(message, OPB_FACT_FindQuery_GetFindQuerySize);
     opb_pack_uint(message, size);
-    pack_numbers(message, OPB_FACT_FindQuery_GetFindQueryTagGroup, tags, count);
-    pack_numbers(message, OPB_FACT_FindQuery_GetFindQueryTagElement, tags, count);
-    pack_texts(message, OPB_FACT_FindQuery_GetFindQueryTagName, tags, count);
-    pack_texts(message, OPB_FACT_FindQuery_GetFindQueryValue, tags, count);
+    pack_results(message, OPB_FACT_FindQuery_GetFindQueryTagGroup, tags, count);
+    pack_results(message, OPB_FACT_FindQuery_GetFindQueryTagElement, tags, count);
+    pack_results(message, OPB_FACT_FindQuery_GetFindQueryTagName, tags, count);
+    pack_results(message, OPB_FACT_FindQuery_GetFindQueryValue, tags, count);
     for (uint32_t i = 0; i < count; i++) {
         free_tag(context, &tags[i]);
     }
