@@ -4,6 +4,8 @@
  * First byte 0: the rest is a whole frame. Other: the rest is an envelope, in a frame
  * with so many (at most 3) segments.
  */
+#include "fuzz_envelope.h"
+
 #include "protocol/frame.h"
 #include "protocol/limits.h"
 
@@ -108,29 +110,6 @@ read_frame(struct opb_frame *frame)
     sink += opb_frame_msgid(frame) + opb_frame_method(frame);
 }
 
-/* Puts a header and segments around an envelope. */
-static uint8_t *
-wrap(const uint8_t *envelope, size_t envelope_bytes, size_t segment_count,
-     size_t *byte_count)
-{
-    size_t head_bytes = OPB_FRAME_HEADER_BYTES + 8 * segment_count;
-    uint8_t *bytes = calloc(1, head_bytes + envelope_bytes + 2 * segment_count);
-
-    if (bytes == NULL) {
-        return NULL;
-    }
-    for (size_t i = 0; i < 4; i++) {
-        bytes[i] = (uint8_t)(envelope_bytes >> (24 - 8 * i));
-    }
-    bytes[5] = (uint8_t)segment_count;
-    for (size_t i = 0; i < segment_count; i++) {
-        bytes[OPB_FRAME_HEADER_BYTES + 8 * i + 7] = 2;
-    }
-    memcpy(bytes + head_bytes, envelope, envelope_bytes);
-    *byte_count = head_bytes + envelope_bytes + 2 * segment_count;
-    return bytes;
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -147,7 +126,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else {
         size_t byte_count = 0;
 
-        wrapped = wrap(data + 1, size - 1, (size_t)(data[0] - 1u) % 4u, &byte_count);
+        wrapped = fuzz_wrap(data + 1, size - 1, (size_t)(data[0] - 1u) % 4u, &byte_count);
         status = opb_frame_decode(&frame, wrapped, byte_count);
     }
     if ((status == OPB_OK) != (frame != NULL)) {

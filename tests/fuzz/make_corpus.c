@@ -9,6 +9,8 @@
 #include "protocol/message.h"
 #include "protocol/words.h"
 
+#include "sdk_facts.gen.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,6 +227,62 @@ make_results(const char *directory, struct opb_message *message)
     }
 }
 
+static void
+pack_texts(struct opb_message *message, uint32_t fact)
+{
+    opb_pack_uint(message, fact);
+    opb_pack_array(message, 3);
+    opb_pack_cstr(message, "PatientName");
+    opb_pack_nil(message);
+    opb_pack_cstr(message, "");
+}
+
+static void
+pack_numbers(struct opb_message *message, uint32_t fact)
+{
+    opb_pack_uint(message, fact);
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, 0x10);
+    opb_pack_uint(message, 0x20);
+}
+
+/* Lent objects, as plugin/facts.c makes them, and as it does not. */
+static void
+make_facts(const char *directory, struct opb_message *message)
+{
+    opb_message_begin_notify(message, 1, 2);
+    opb_pack_uint(message, 5);
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, 6);
+    opb_pack_map(message, 5);
+    opb_pack_uint(message, OPB_FACT_FindQuery_GetFindQuerySize);
+    opb_pack_uint(message, 3);
+    pack_numbers(message, OPB_FACT_FindQuery_GetFindQueryTagGroup);
+    pack_numbers(message, OPB_FACT_FindQuery_GetFindQueryTagElement);
+    pack_texts(message, OPB_FACT_FindQuery_GetFindQueryTagName);
+    pack_texts(message, OPB_FACT_FindQuery_GetFindQueryValue);
+    write_input(directory, "query", "\0", 1, message, false);
+    opb_message_begin_notify(message, 1, 1);
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, 7);
+    opb_pack_map(message, 3);
+    opb_pack_uint(message, OPB_FACT_DicomInstance_GetInstanceOrigin);
+    opb_pack_int(message, -1);
+    opb_pack_uint(message, OPB_FACT_DicomInstance_GetInstanceRemoteAet);
+    opb_pack_cstr(message, "PEER");
+    opb_pack_uint(message, OPB_FACT_DicomInstance_GetInstanceSize);
+    opb_pack_int(message, INT64_MAX);
+    write_input(directory, "instance", "\0", 1, message, false);
+    opb_message_begin_notify(message, 1, 1);
+    opb_pack_array(message, 2);
+    opb_pack_uint(message, 8);
+    opb_pack_map(message, 2);
+    opb_pack_uint(message, OPB_FACT_DicomInstance_GetInstanceRemoteAet);
+    opb_pack_nil(message);
+    pack_texts(message, OPB_FACT_Image_GetImageWidth);
+    write_input(directory, "image", "\1", 1, message, false);
+}
+
 /* Calls of every function, as fuzz_invocation makes them: some right, some not. */
 static void
 make_calls(const char *directory)
@@ -286,6 +344,9 @@ main(int argc, char **argv)
     }
     else if (strcmp(argv[1], "result") == 0) {
         make_results(argv[2], message);
+    }
+    else if (strcmp(argv[1], "facts") == 0) {
+        make_facts(argv[2], message);
     }
     else {
         make_calls(argv[2]);
