@@ -6,8 +6,8 @@
 #include <string.h>
 
 /* FNV-1a: scripts write their patterns themselves, nobody else does. */
-static uint32_t
-bucket_of(const char *pattern)
+uint32_t
+opb_pattern_bucket(const char *pattern)
 {
     uint32_t hash = 2166136261u;
 
@@ -30,7 +30,7 @@ opb_patterns_fini(struct opb_patterns *patterns)
 void
 opb_patterns_add(struct opb_patterns *patterns, char **pattern)
 {
-    uint32_t bucket = bucket_of(*pattern);
+    uint32_t bucket = opb_pattern_bucket(*pattern);
     uint32_t entry = patterns->count++;
 
     patterns->texts[entry] = *pattern;
@@ -47,8 +47,8 @@ opb_patterns_add(struct opb_patterns *patterns, char **pattern)
 uint32_t
 opb_patterns_find(const struct opb_patterns *patterns, const char *pattern, uint32_t after)
 {
-    uint32_t each =
-        after == UINT32_MAX ? patterns->first[bucket_of(pattern)] : patterns->next[after];
+    uint32_t each = after == UINT32_MAX ? patterns->first[opb_pattern_bucket(pattern)]
+                                        : patterns->next[after];
 
     while (each != 0 && strcmp(patterns->texts[each - 1], pattern) != 0) {
         each = patterns->next[each - 1];

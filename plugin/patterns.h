@@ -25,6 +25,9 @@ struct opb_patterns {
     uint32_t last[OPB_PATTERN_BUCKETS];
 };
 
+/* Where patterns of that text are; for waiting.c, too. */
+uint32_t opb_pattern_bucket(const char *pattern);
+
 void opb_patterns_fini(struct opb_patterns *patterns);
 /* Gives the next entry that pattern; there must be one left. Takes *pattern. */
 void opb_patterns_add(struct opb_patterns *patterns, char **pattern);

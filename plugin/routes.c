@@ -20,32 +20,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-void
-opb_waiting_free(struct waiting *waiting)
-{
-    free(waiting->pattern);
-    free(waiting);
-}
-
-static void
-waiting_free_all(struct waiting *first)
-{
-    struct waiting *next;
-
-    for (struct waiting *each = first; each != NULL; each = next) {
-        next = each->next;
-        opb_waiting_free(each);
-    }
-}
-
 static void
 table_free(struct table *table)
 {
-    if (table != NULL) {
-        waiting_free_all(table->waiting);
-        waiting_free_all(table->given_up);
-        free(table);
+    struct opb_waiting *next;
+
+    if (table == NULL) {
+        return;
     }
+    opb_waiting_fini(&table->waiting);
+    for (struct opb_waiting *each = table->given_up; each != NULL; each = next) {
+        next = each->next;
+        opb_waiting_free(each);
+    }
+    free(table);
 }
 
 static struct table *
@@ -279,37 +267,36 @@ opb_routes_widen(struct opb_routes *routes)
     pthread_mutex_unlock(&routes->lock);
 }
 
+/* Gives a route that waits its entry. False if there is none for it yet. */
+static bool
+bind_one(struct opb_routes *routes, struct table *table, struct opb_waiting *waiting)
+{
+    if (!opb_table_bind(routes, table, waiting->pattern, waiting->index)) {
+        return false;
+    }
+    opb_waiting_take(&table->waiting, waiting);
+    opb_waiting_free(waiting);
+    return true;
+}
+
 void
 opb_table_bind_waiting(struct opb_routes *routes, struct table *table)
 {
-    struct waiting **link = &table->waiting;
+    struct opb_waiting *next;
 
-    while (*link != NULL) {
-        struct waiting *waiting = *link;
-
-        if (opb_table_bind(routes, table, waiting->pattern, waiting->index)) {
-            *link = waiting->next;
-            opb_waiting_free(waiting);
-        }
-        else {
-            link = &waiting->next;
-        }
+    for (struct opb_waiting *each = table->waiting.first; each != NULL; each = next) {
+        next = each->next;
+        (void)bind_one(routes, table, each); /* else it waits on */
     }
 }
 
 void
 opb_table_bind_first(struct opb_routes *routes, struct table *table, const char *pattern)
 {
-    struct waiting **link = &table->waiting;
-    struct waiting *waiting;
+    struct opb_waiting *waiting = opb_waiting_find(&table->waiting, pattern);
 
-    while (*link != NULL && strcmp((*link)->pattern, pattern) != 0) {
-        link = &(*link)->next;
-    }
-    waiting = *link;
-    if (waiting != NULL && opb_table_bind(routes, table, pattern, waiting->index)) {
-        *link = waiting->next;
-        opb_waiting_free(waiting);
+    if (waiting != NULL) {
+        (void)bind_one(routes, table, waiting); /* the same */
     }
 }
 

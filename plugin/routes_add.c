@@ -104,34 +104,22 @@ bind_route(struct opb_routes *routes, const struct opb_session *session,
     return is_bound;
 }
 
-/* Remembers a route that has to wait for its entry point. Takes *pattern on success. */
+/* Remembers a route that has to wait for its entry point, unless its host has ended. Takes
+ * *pattern if it does. */
 static enum opb_status
 remember_route(struct opb_routes *routes, const struct opb_session *session, char **pattern,
                uint32_t index)
 {
-    struct waiting *waiting = calloc(1, sizeof(*waiting));
-    struct waiting **link;
+    enum opb_status status = OPB_OK;
     struct table *table;
 
-    if (waiting == NULL) {
-        return OPB_NO_MEMORY;
-    }
-    waiting->pattern = *pattern;
-    waiting->index = index;
-    *pattern = NULL;
     pthread_mutex_lock(&routes->lock);
     table = opb_table_to_fill(routes, session);
     if (table != NULL) {
-        for (link = &table->waiting; *link != NULL; link = &(*link)->next) {
-        }
-        *link = waiting;
-        waiting = NULL;
+        status = opb_waiting_add(&table->waiting, pattern, index);
     }
     pthread_mutex_unlock(&routes->lock);
-    if (waiting != NULL) {
-        opb_waiting_free(waiting);
-    }
-    return OPB_OK;
+    return status;
 }
 
 static enum opb_status

@@ -86,14 +86,11 @@ static uint32_t
 count_routes(const struct opb_routes *routes, const struct table *table,
              const char *pattern)
 {
-    uint32_t count = 0;
+    uint32_t count = opb_waiting_count(&table->waiting, pattern);
     uint32_t entry = NO_ENTRY;
 
     while ((entry = opb_patterns_find(&routes->patterns, pattern, entry)) != NO_ENTRY) {
         count += table->number_of[entry] != 0;
-    }
-    for (const struct waiting *each = table->waiting; each != NULL; each = each->next) {
-        count += strcmp(each->pattern, pattern) == 0;
     }
     return count;
 }
@@ -114,11 +111,12 @@ list_more(const struct opb_routes *routes, const struct table *a, const struct t
         const char *pattern = routes->patterns.texts[i];
 
         if (a->number_of[i] != 0 && b->number_of[i] == 0 &&
-            !opb_table_has_waiting(b, pattern)) {
+            opb_waiting_find(&b->waiting, pattern) == NULL) {
             add_difference(list, "the REST route %s", pattern);
         }
     }
-    for (const struct waiting *each = a->waiting; each != NULL; each = each->next) {
+    for (const struct opb_waiting *each = a->waiting.first; each != NULL;
+         each = each->next) {
         if (count_routes(routes, a, each->pattern) >
             count_routes(routes, b, each->pattern)) {
             add_difference(list, "the REST route %s", each->pattern);

@@ -12,17 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool
-opb_table_has_waiting(const struct table *table, const char *pattern)
-{
-    const struct waiting *each;
-
-    for (each = table->waiting; each != NULL && strcmp(each->pattern, pattern) != 0;
-         each = each->next) {
-    }
-    return each != NULL;
-}
-
 /* Calls may go to its host now. The lock is held. */
 static bool
 is_member(const struct opb_routes *routes, const struct table *table)
@@ -44,29 +33,30 @@ bind_members(struct opb_routes *routes, const char *pattern)
     pthread_mutex_unlock(&routes->lock);
 }
 
-/* No host of the generation waits for it any more. is_kept: the status tells of it as long
- * as the generation lasts. */
+/* The status tells of it as long as the generation lasts. Takes waiting. */
+static void
+keep_given_up(struct table *table, struct opb_waiting *waiting)
+{
+    *(table->last_given_up != NULL ? &table->last_given_up->next : &table->given_up) =
+        waiting;
+    table->last_given_up = waiting;
+}
+
+/* No host of the generation waits for it any more. */
 static void
 drop_waiting(struct opb_routes *routes, const char *pattern, bool is_kept)
 {
     pthread_mutex_lock(&routes->lock);
     for (struct table *each = routes->tables; each != NULL; each = each->next) {
-        struct waiting **link = &each->waiting;
-        struct waiting *waiting;
+        struct opb_waiting *waiting =
+            is_member(routes, each) ? opb_waiting_find(&each->waiting, pattern) : NULL;
 
-        while (*link != NULL && strcmp((*link)->pattern, pattern) != 0) {
-            link = &(*link)->next;
-        }
-        waiting = *link;
-        if (waiting == NULL || !is_member(routes, each)) {
+        if (waiting == NULL) {
             continue;
         }
-        *link = waiting->next;
-        waiting->next = NULL;
+        opb_waiting_take(&each->waiting, waiting);
         if (is_kept && each == routes->current) {
-            for (link = &each->given_up; *link != NULL; link = &(*link)->next) {
-            }
-            *link = waiting;
+            keep_given_up(each, waiting);
         }
         else {
             opb_waiting_free(waiting);
@@ -81,7 +71,7 @@ opb_routes_has_waiting(struct opb_routes *routes)
     bool has_waiting;
 
     pthread_mutex_lock(&routes->lock);
-    has_waiting = routes->current->waiting != NULL;
+    has_waiting = routes->current->waiting.first != NULL;
     pthread_mutex_unlock(&routes->lock);
     return has_waiting;
 }
@@ -94,8 +84,8 @@ first_waiting(struct opb_routes *routes)
     char *pattern = NULL;
 
     pthread_mutex_lock(&routes->lock);
-    if (routes->current->waiting != NULL) {
-        pattern = strdup(routes->current->waiting->pattern);
+    if (routes->current->waiting.first != NULL) {
+        pattern = strdup(routes->current->waiting.first->pattern);
     }
     pthread_mutex_unlock(&routes->lock);
     return pattern;
@@ -107,7 +97,7 @@ is_waiting(struct opb_routes *routes, const char *pattern)
     bool result;
 
     pthread_mutex_lock(&routes->lock);
-    result = opb_table_has_waiting(routes->current, pattern);
+    result = opb_waiting_find(&routes->current->waiting, pattern) != NULL;
     pthread_mutex_unlock(&routes->lock);
     return result;
 }
@@ -185,10 +175,12 @@ opb_routes_each_waiting(struct opb_routes *routes,
 
     pthread_mutex_lock(&routes->lock);
     current = routes->current;
-    for (const struct waiting *each = current->waiting; each != NULL; each = each->next) {
+    for (const struct opb_waiting *each = current->waiting.first; each != NULL;
+         each = each->next) {
         visit(context, each->pattern, OPB_ROUTE_WAITS);
     }
-    for (const struct waiting *each = current->given_up; each != NULL; each = each->next) {
+    for (const struct opb_waiting *each = current->given_up; each != NULL;
+         each = each->next) {
         visit(context, each->pattern, OPB_ROUTE_NEEDS_RESTART);
     }
     for (int kind = 0; kind < OPB_CALL_COUNT; kind++) {

@@ -10,17 +10,12 @@
 #include "kinds.h"
 #include "patterns.h"
 #include "routes.h"
+#include "waiting.h"
 
 #include <stdatomic.h>
 
 #define NO_INDEX UINT32_MAX
 #define NO_ENTRY UINT32_MAX
-
-struct waiting {
-    struct waiting *next;
-    char *pattern;
-    uint32_t index;
-};
 
 /* A pattern that Orthanc has refused: every host that asks again gets the same answer. */
 struct refused {
@@ -37,8 +32,9 @@ struct table {
     uint64_t generation;               /* it is one of those; 0: its host still loads */
     bool has_kind[OPB_CALL_COUNT];
     uint32_t number_of[OPB_MAX_ROUTES]; /* entry -> the host's number plus 1, or 0 */
-    struct waiting *waiting;            /* routes without an entry, in order */
-    struct waiting *given_up;           /* those that need a restart */
+    struct opb_waiting_list waiting;    /* routes without an entry */
+    struct opb_waiting *given_up;       /* owned: those that need a restart, in order */
+    struct opb_waiting *last_given_up;
 };
 
 struct opb_routes {
@@ -61,14 +57,11 @@ struct opb_routes {
 /* The table of a session; the current one if it has none. */
 struct table *opb_table_of(const struct opb_routes *routes,
                            const struct opb_session *session);
-/* Whether a table has, beside its entries, a route of that pattern which waits for one. */
-bool opb_table_has_waiting(const struct table *table, const char *pattern);
 /* Gives entries to what waits for one and can have it now: all of it, or only the first of
  * a pattern. */
 void opb_table_bind_waiting(struct opb_routes *routes, struct table *table);
 void opb_table_bind_first(struct opb_routes *routes, struct table *table,
                           const char *pattern);
-void opb_waiting_free(struct waiting *waiting);
 /* Where a session registers: NULL if its host has ended. */
 struct table *opb_table_to_fill(const struct opb_routes *routes,
                                 const struct opb_session *session);

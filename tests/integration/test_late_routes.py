@@ -101,8 +101,13 @@ def start(orthanc, **python):
 
 
 def reload_with(server, number):
+    reload_script(server, SCRIPT + ''.join("orthanc.RegisterRestCallback('/late-%d', plain)\n" % n
+                                           for n in range(number + 1)))
+
+
+def reload_script(server, script):
     with open(server.script_path + '.new', 'w', encoding='utf-8') as f:
-        f.write(SCRIPT + ''.join("orthanc.RegisterRestCallback('/late-%d', plain)\n" % n for n in range(number + 1)))
+        f.write(script)
     os.replace(server.script_path + '.new', server.script_path)
     answer = server.post('/python-bridge/reload', timeout=60)
     assert answer.status_code == 200, answer.text
@@ -170,3 +175,32 @@ def test_a_route_waits_while_a_callback_of_ours_runs(orthanc):
     thread.join(60)
     wait_until(lambda: server.get('/late-0').status_code == 200, 30, 'the new route')
     assert status(server)['WaitingRoutes'] == []
+
+
+MANY = SCRIPT + r'''
+def answer(text):
+    return lambda output, uri, **request: output.AnswerBuffer(text, 'text/plain')
+
+for n in range(1000):
+    orthanc.RegisterRestCallback('/many-%d' % n, answer('one %d' % n))
+    if n % 100 == 50:
+        orthanc.RegisterRestCallback('/many-%d' % n, answer('again %d' % n))
+        orthanc.RegisterRestCallback('/many-(%d|%d)' % (n, n + 1), answer('pair %d' % n))
+orthanc.RegisterRestCallback('/many-.*', answer('any'))
+'''
+
+
+def test_of_many_new_routes_that_fit_the_first_one_answers(orthanc):
+    """As if the server had started with them, in each host of the new generation."""
+    server = orthanc(script=SCRIPT, python={'Workers': 2})
+    expected = {'/many-%d' % n: 'pair %d' % (n - 1) if n % 100 == 51 else 'one %d' % n for n in range(0, 1000, 7)}
+    expected.update({'/many-50': 'one 50', '/many-51': 'pair 50', '/many-951': 'pair 950', '/many-1000': 'any'})
+    assert server.get('/many-1000').status_code == 404
+    reload_script(server, MANY)
+    wait_until(lambda: server.get('/many-1000').status_code == 200, 60, 'the new routes')
+    for _ in range(2):
+        assert {path: server.get(path).text for path in expected} == expected
+        assert status(server)['NeedRestart'] == status(server)['WaitingRoutes'] == []
+        assert server.stop() == 0
+        server.start()
+    assert server.stop() == 0

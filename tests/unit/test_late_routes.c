@@ -6,6 +6,7 @@
 #include "plugin/late_routes.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <time.h>
 
 static bool
@@ -196,6 +197,61 @@ late_route_of_a_new_generation_is_registered_once_for_all_its_hosts(void **state
     assert_false(opb_routes_has_waiting(node->routes));
 }
 
+#define MANY_ROUTES 10000u
+
+/* Each pattern of ten is the one before it, once more. */
+static void
+many_pattern(char pattern[32], uint32_t i)
+{
+    (void)snprintf(pattern, 32, "/many/%u", i % 10 == 9 ? i - 1 : i); /* all of them fit */
+}
+
+static void
+add_many(struct opb_node *node, const struct opb_session *session, uint32_t first_index)
+{
+    char pattern[32];
+
+    for (uint32_t i = 0; i < MANY_ROUTES; i++) {
+        many_pattern(pattern, i);
+        assert_int_equal(routes_add_in(node, session, "Rest", pattern, first_index + i),
+                         OPB_OK);
+    }
+}
+
+static bool
+waits_no_more(void *context)
+{
+    return !opb_routes_has_waiting(((struct opb_node *)context)->routes);
+}
+
+static void
+many_late_routes_are_registered_in_the_order_of_the_script(void **state)
+{
+    struct opb_node *node = *state;
+    char text[256];
+    char pattern[32];
+
+    routes_load_first(node);
+    opb_node_set_phase(node, OPB_PHASE_RUNNING);
+    opb_routes_begin(node->routes, routes_second_session);
+    add_many(node, routes_second_session, 0);
+    opb_routes_begin_follower(node->routes, routes_third_session);
+    add_many(node, routes_third_session, 50000);
+    assert_false(opb_routes_differ(node->routes, routes_third_session,
+                                   routes_second_session, text, sizeof(text)));
+    opb_routes_commit(node->routes, routes_second_session);
+    opb_routes_join(node->routes, routes_third_session);
+    opb_routes_look_for_late(node->routes);
+    opb_wait_until(waits_no_more, node, 60000);
+    assert_int_equal(routes_registered_count(), 1 + MANY_ROUTES);
+    for (uint32_t i = 0; i < MANY_ROUTES; i++) {
+        many_pattern(pattern, i);
+        assert_string_equal(routes_registered(1 + i)->pattern, pattern);
+        assert_int_equal(routes_number_in(node, routes_second_session, 1 + i), i);
+        assert_int_equal(routes_number_in(node, routes_third_session, 1 + i), 50000 + i);
+    }
+}
+
 static void
 late_route_that_is_refused_is_said_once_for_all_hosts(void **state)
 {
@@ -230,6 +286,7 @@ main(void)
         ROUTE_TEST(late_route_of_a_new_host_is_registered_after_it_has_loaded),
         ROUTE_TEST(late_routes_are_left_alone_once_orthanc_stops),
         ROUTE_TEST(late_route_of_a_new_generation_is_registered_once_for_all_its_hosts),
+        ROUTE_TEST(many_late_routes_are_registered_in_the_order_of_the_script),
         ROUTE_TEST(late_route_that_is_refused_is_said_once_for_all_hosts),
     };
 
