@@ -2,7 +2,8 @@
 /* worker/host/calls.c - runs one call of the node and answers it
  *
  * Here:      numbers of calls, taking the GIL, the one response to each request.
- * Elsewhere: the callbacks themselves (call_*.c), Load and Finalize (main_lane.c), reading
+ * Elsewhere: the callbacks themselves (call_*.c), the thread's state between calls
+ *            (call_thread.c), Load and Finalize (main_lane.c), reading
  *            frames (lane_thread.c; worker/module/link.c for nested ones).
  *
  * Every object of the callback is dropped before the response leaves: what runs then
@@ -163,7 +164,8 @@ opb_calls_answer_fault(struct opb_lane *lane, uint32_t msgid, enum opb_fault fau
 }
 
 static void
-run_call(enum opb_call_index index, struct opb_frame *frame, struct opb_answer *answer)
+run_call(struct opb_call_thread *thread, enum opb_call_index index, struct opb_frame *frame,
+         struct opb_answer *answer)
 {
     struct opb_slow_call slow;
     struct opb_reader params;
@@ -175,7 +177,7 @@ run_call(enum opb_call_index index, struct opb_frame *frame, struct opb_answer *
     call_functions[index](&params, answer);
     opb_slow_leave(&slow);
     (void)opb_owner_set(owner);
-    PyGILState_Release(gil);
+    opb_call_thread_leave(thread, gil);
     opb_host_check_child();
 }
 
@@ -201,7 +203,6 @@ opb_calls_serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
     enum opb_call_index index;
     enum opb_status status;
 
-    (void)context;
     if (opb_frame_type(frame) != OPB_REQUEST) {
         opb_lane_fail(lane, OPB_BAD_FRAME, "the node sent something else than a call");
         return OPB_BAD_FRAME;
@@ -224,7 +225,7 @@ opb_calls_serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
                          "Load and Finalize come once each, on an idle main lane");
     }
     else {
-        run_call(index, frame, &answer);
+        run_call(context, index, frame, &answer);
     }
     status = send_answer(lane, opb_frame_msgid(frame), &answer);
     drop_answer(&answer);

@@ -157,9 +157,19 @@ _Noreturn void opb_finalize(struct opb_lane *lane, uint32_t msgid, PyThreadState
 /* calls.c. Numbers of the calls, as this node gave them. Once, before the first call. */
 OPB_MUST_CHECK enum opb_status opb_calls_begin(const struct opb_node_info *info);
 /* The opb_serve_fn of this process: runs one call. The GIL must not be held; the thread
- * may be any that has a lane. */
+ * may be any that has a lane. context: the lane thread's struct opb_call_thread, or NULL
+ * for a call that is nested in what the thread runs. */
 enum opb_status opb_calls_serve(void *context, struct opb_lane *lane,
                                 struct opb_frame *frame);
+/* call_thread.c. The Python thread state of a thread that runs calls. */
+struct opb_call_thread {
+    bool is_kept; /* from one call to the next */
+};
+/* GIL held, taken by PyGILState_Ensure(): gives it back after a call. NULL: a nested one.
+ */
+void opb_call_thread_leave(struct opb_call_thread *thread, PyGILState_STATE gil);
+/* GIL not held: the thread runs no call any more. */
+void opb_call_thread_end(struct opb_call_thread *thread);
 /* The call a method number stands for, or OPB_CALL_COUNT. */
 enum opb_call_index opb_calls_index(uint32_t method);
 /* Sends a response without a result: nil, or a fault. */

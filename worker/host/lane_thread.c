@@ -2,7 +2,7 @@
 /* worker/host/lane_thread.c - one thread, one call lane
  *
  * Here:      welcome, then receive and serve until the node closes the lane. The thread
- *            has one Python thread state for its whole life, made by the first call.
+ *            keeps its Python thread state from call to call, unless one leaves something.
  * Elsewhere: running a call (calls.c), nested ones (worker/module/link.c).
  * Between calls the thread waits without the GIL and runs nothing of Python.
  */
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,19 +20,13 @@
 static atomic_uint lane_count;
 static atomic_uint last_lane;
 
-/* The thread's Python state: PyGILState_Ensure() of every call finds it again. */
-struct python_state {
-    PyGILState_STATE gil;
-    PyThreadState *thread;
-};
-
-/* A lane before the script was loaded serves nothing, and needs no state. */
+/* A lane before the script was loaded serves nothing, and is not looked for. */
 static enum opb_status
-attach(struct python_state *python, struct opb_lane *lane)
+attach(bool *is_bound, struct opb_lane *lane)
 {
     enum opb_status status;
 
-    if (python->thread != NULL || opb_interpreter_phase() != OPB_INTERPRETER_RUNNING) {
+    if (*is_bound || opb_interpreter_phase() != OPB_INTERPRETER_RUNNING) {
         return OPB_OK;
     }
     opb_signals_unblock();
@@ -40,31 +35,27 @@ attach(struct python_state *python, struct opb_lane *lane)
         opb_lane_fail(lane, status, "the host cannot keep track of the lane");
         return status;
     }
-    python->gil = PyGILState_Ensure();
-    python->thread = PyEval_SaveThread();
+    *is_bound = true;
     return OPB_OK;
 }
 
 static void
-detach(struct python_state *python)
+detach(struct opb_call_thread *thread)
 {
-    if (python->thread == NULL) {
-        return;
-    }
     /* What the thread's end finalises in Python has no lane any more. */
     if (opb_link_bind(opb_link_current(), NULL) != OPB_OK) {
         opb_host_say("a call lane has ended and is still bound");
     }
     if (opb_interpreter_phase() == OPB_INTERPRETER_RUNNING) {
-        PyEval_RestoreThread(python->thread);
-        PyGILState_Release(python->gil);
+        opb_call_thread_end(thread);
     }
 }
 
 static void
 serve_lane(struct opb_lane *lane)
 {
-    struct python_state python = {.thread = NULL};
+    struct opb_call_thread thread = {.is_kept = false};
+    bool is_bound = false;
     enum opb_status status;
 
     opb_lane_offer_memory(lane);
@@ -78,17 +69,19 @@ serve_lane(struct opb_lane *lane)
         status =
             opb_lane_receive(lane, &frame, OPB_FOREVER); /* or until the node is gone */
         if (status == OPB_OK) {
-            status = attach(&python, lane);
+            status = attach(&is_bound, lane);
         }
         if (status == OPB_OK) {
-            status = opb_calls_serve(NULL, lane, frame);
+            status = opb_calls_serve(&thread, lane, frame);
         }
         opb_frame_free(frame);
     }
     if (status != OPB_GONE) {
         opb_host_say("a call lane has failed: %s", opb_lane_failure(lane));
     }
-    detach(&python);
+    if (is_bound) {
+        detach(&thread);
+    }
 }
 
 static void *

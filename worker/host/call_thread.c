@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* worker/host/call_thread.c - the Python thread state of a thread that runs calls
+ *
+ * In-process each callback has a state of its own: what it leaves in threading.local, in
+ * context variables, as asyncio's loop or decimal's precision is gone when it returns. A
+ * later call on the same thread may be somebody else's, and must not find it here either.
+ *
+ * Making a state costs more than a small callback (Python 3.11 maps memory for it). So a
+ * state in which nothing was left, as by most callbacks, is kept for the next call.
+ */
+#include "host.h"
+
+#include <stdbool.h>
+
+static bool
+nothing_was_left(void)
+{
+    PyObject *dict = PyThreadState_GetDict(); /* borrowed; NULL without an exception */
+    PyObject *context;
+    Py_ssize_t size = -1;
+
+    if (dict != NULL && PyDict_Size(dict) != 0) {
+        return false;
+    }
+    context = PyContext_CopyCurrent();
+    if (context != NULL) {
+        size = PyObject_Size(context);
+        Py_DECREF(context);
+    }
+    PyErr_Clear(); /* without memory: a new state */
+    return size == 0;
+}
+
+/* Finalisers of what was left run here; they may call Orthanc, which may call back. */
+static void
+end_state(void)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    /* There a nested callback would end the state under PyGILState_Release(). */
+    PyThreadState_Clear(PyThreadState_Get());
+#endif
+    PyGILState_Release(PyGILState_UNLOCKED);
+}
+
+void
+opb_call_thread_leave(struct opb_call_thread *thread, PyGILState_STATE gil)
+{
+    if (thread == NULL) {
+        PyGILState_Release(gil);
+    }
+    else if (!nothing_was_left()) {
+        if (thread->is_kept) {
+            PyGILState_Release(PyGILState_LOCKED); /* this call's; not yet the last one */
+            thread->is_kept = false;
+        }
+        end_state();
+    }
+    else if (thread->is_kept) {
+        PyGILState_Release(gil);
+    }
+    else {
+        thread->is_kept = true; /* PyGILState_Ensure() of the next call finds it */
+        (void)PyEval_SaveThread();
+    }
+}
+
+void
+opb_call_thread_end(struct opb_call_thread *thread)
+{
+    if (thread->is_kept) {
+        (void)PyGILState_Ensure();
+        PyGILState_Release(PyGILState_LOCKED);
+        thread->is_kept = false;
+        end_state();
+    }
+}
