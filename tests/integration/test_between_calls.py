@@ -12,7 +12,7 @@ from conftest import PLUGINS
 from server import wait_until
 
 SCRIPT = r'''
-import asyncio, contextvars, decimal, threading
+import asyncio, contextvars, decimal, sys, threading
 import orthanc
 
 LOCAL = threading.local()
@@ -46,6 +46,12 @@ def outer(output, uri, **request):
     nested = orthanc.RestApiGetAfterPlugins('/visit').decode()
     output.AnswerBuffer(repr((nested, look()[0])), 'text/plain')
 orthanc.RegisterRestCallback('/outer', outer)
+
+def profile(output, uri, **request):
+    found = sys.getprofile()
+    sys.setprofile(lambda *_: None)
+    output.AnswerBuffer(str(found), 'text/plain')
+orthanc.RegisterRestCallback('/profile', profile)
 
 def event(kind, level, resource):
     EVENTS.append(look())
@@ -82,6 +88,15 @@ def test_a_request_does_not_find_what_another_has_left_on_its_thread(servers):
         for _ in range(5):
             connection.request('GET', '/visit')
             assert connection.getresponse().read().decode() == FRESH
+        connection.close()
+
+
+def test_a_profiler_ends_with_its_callback(servers):
+    for server in servers.values():
+        connection = server.connection()
+        for _ in range(3):
+            connection.request('GET', '/profile')
+            assert connection.getresponse().read() == b'None'
         connection.close()
 
 

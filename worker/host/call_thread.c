@@ -2,8 +2,8 @@
 /* worker/host/call_thread.c - the Python thread state of a thread that runs calls
  *
  * In-process each callback has a state of its own: what it leaves in threading.local, in
- * context variables, as asyncio's loop or decimal's precision is gone when it returns. A
- * later call on the same thread may be somebody else's, and must not find it here either.
+ * context variables, as asyncio's loop, decimal's precision or a profiler is gone when it
+ * returns. A later call on the same thread may be somebody else's, and must not find it.
  *
  * Making a state costs more than a small callback (Python 3.11 maps memory for it). So a
  * state in which nothing was left, as by most callbacks, is kept for the next call.
@@ -15,10 +15,14 @@
 static bool
 nothing_was_left(void)
 {
+    const PyThreadState *state = PyThreadState_Get();
     PyObject *dict = PyThreadState_GetDict(); /* borrowed; NULL without an exception */
     PyObject *context;
     Py_ssize_t size = -1;
 
+    if (state->c_profilefunc != NULL || state->c_tracefunc != NULL) {
+        return false;
+    }
     if (dict != NULL && PyDict_Size(dict) != 0) {
         return false;
     }
