@@ -120,6 +120,17 @@ def test_int_alone_is_no_integer(orthanc, plugin, path):
     server.wait_for_log(NEGATIVE)
 
 
+@pytest.mark.ours
+@pytest.mark.parametrize('number', [2 ** 32, 2 ** 40, 2 ** 32 + 1])
+def test_a_number_beyond_32_bits_is_never_success(orthanc, number, path):
+    """The official plugin takes the lowest 32 bits; contract 3.7 has no such exception."""
+    server = orthanc('ours', script=SCRIPT, dicom=True)
+    choose(server, str(number))
+    assert store(server, path) == 0xa700
+    server.wait_for_log(RANGE % number)
+    assert server.get('/statistics').json()['CountInstances'] == 0
+
+
 def test_what_the_filter_sees(orthanc, path):
     results = {}
     for name in PLUGINS:
