@@ -12,7 +12,7 @@ from conftest import PLUGINS
 from server import wait_until
 
 SCRIPT = r'''
-import asyncio, contextvars, decimal, sys, threading
+import asyncio, contextvars, ctypes, decimal, sys, threading
 import orthanc
 
 LOCAL = threading.local()
@@ -72,6 +72,16 @@ def left(output, uri, **request):
     LOCAL.left = Left('left')
     output.AnswerBuffer('answered', 'text/plain')
 orthanc.RegisterRestCallback('/left', left)
+
+def state(output, uri, **request):
+    """The number of the thread's Python state."""
+    repr([1, {2: 3}])
+    api = ctypes.pythonapi
+    api.PyThreadState_Get.restype = ctypes.c_void_p
+    api.PyThreadState_GetID.restype = ctypes.c_uint64
+    number = api.PyThreadState_GetID(ctypes.c_void_p(api.PyThreadState_Get()))
+    output.AnswerBuffer(str(number), 'text/plain')
+orthanc.RegisterRestCallback('/state', state)
 '''
 
 FRESH = "('unset', 'unset', 28, False)"
@@ -126,3 +136,19 @@ def test_what_is_left_is_finalised_before_the_call_ends(servers):
         assert server.get('/left').text == 'answered'
         server.wait_for_out('(?s)' + 'left: nested call\n.*' * count)
         assert server.get('/visit').text == FRESH
+
+
+@pytest.mark.ours
+def test_callbacks_that_leave_nothing_share_the_state_of_their_thread(servers):
+    """A new one costs more than a small callback. What repr() of a list leaves is nothing."""
+    connection = servers['ours'].connection()
+    states = set()
+    for _ in range(5):
+        connection.request('GET', '/state')
+        states.add(connection.getresponse().read())
+    assert len(states) == 1
+    connection.request('GET', '/visit')
+    connection.getresponse().read()
+    connection.request('GET', '/state')
+    assert connection.getresponse().read() not in states
+    connection.close()

@@ -12,6 +12,16 @@
 
 #include <stdbool.h>
 
+/* repr() of a list or a dictionary leaves its list of what it is inside of, empty. */
+static bool
+is_as_good_as_empty(PyObject *dict)
+{
+    PyObject *list = PyDict_GetItemString(dict, "Py_Repr"); /* borrowed */
+
+    return PyDict_Size(dict) == (list != NULL ? 1 : 0) &&
+           (list == NULL || (PyList_CheckExact(list) && PyList_GET_SIZE(list) == 0));
+}
+
 static bool
 nothing_was_left(void)
 {
@@ -23,7 +33,7 @@ nothing_was_left(void)
     if (state->c_profilefunc != NULL || state->c_tracefunc != NULL) {
         return false;
     }
-    if (dict != NULL && PyDict_Size(dict) != 0) {
+    if (dict != NULL && PyDict_Size(dict) != 0 && !is_as_good_as_empty(dict)) {
         return false;
     }
     context = PyContext_CopyCurrent();
