@@ -28,11 +28,20 @@ def tree(root):
 
 def role(pid):
     """What the process is: orthanc, worker, zygote or host."""
-    program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].rsplit(b"/", 1)[-1].decode()
+    return role_of_program(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode())
+
+
+def role_of_program(path):
+    program = path.rsplit("/", 1)[-1]
     for name in ("worker", "zygote", "host"):
         if program == f"orthanc-python-{name}":
             return name
     return program.lower()
+
+
+def cpu_seconds(pid):
+    """What all threads of the process have used, those that have ended included (clock_getcpuclockid(3))."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def sizes(pid):

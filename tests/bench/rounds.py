@@ -21,6 +21,8 @@ LABELS = ("official", "ours")
 MANY_HOSTS = 4
 STARTS = 5  # of which the median counts
 MEMORY = "memory of all processes (PSS)"
+ANSWERS_FIND = {"DicomAlwaysAllowFind": True}
+WITHOUT_CACHE = {"MaximumStorageCacheSize": 0}  # all files come from the script
 
 
 class Bench:
@@ -29,7 +31,7 @@ class Bench:
     def __init__(self, plugins, directory, seconds):
         self.plugins, self.directory, self.seconds = plugins, Path(directory), seconds
         self.files = measure_dicom.make_files(self.directory / "dicom", 100)
-        self.large_files = measure_dicom.make_files(self.directory / "large", 100, 1024, 512)
+        self.large_files = measure_dicom.make_large_files(self.directory / "large")
         self.query = measure_dicom.make_query(self.directory / "query.dcm")
         self.count = 0
 
@@ -117,15 +119,14 @@ def many_hosts(bench, order, figures):
 
 def events_and_find(bench, order, figures):
     for label in order:
-        with bench.server(label, "event_script.py", options={"DicomAlwaysAllowFind": True}) as server:
+        with bench.server(label, "event_script.py", options=ANSWERS_FIND) as server:
             figures.add_rows(label, measure_dicom.uploads_seen(server, bench.files),
                              measure_dicom.find(server, bench.query))  # fmt: skip
 
 
 def storage_area(bench, order, figures):
-    options = {"MaximumStorageCacheSize": 0}  # without the cache all files come from the script
     for label in order:
-        with bench.server(label, "storage_script.py", options=options) as server:
+        with bench.server(label, "storage_script.py", options=WITHOUT_CACHE) as server:
             figures.add_rows(label, measure_dicom.storage_area(server, bench.large_files))
 
 

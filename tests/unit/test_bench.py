@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmark makes of its figures (tests/bench/report.py), without servers. Run by ctest."""
+"""What the benchmark and its profile make of figures (tests/bench), without servers. Run by ctest."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -15,6 +17,12 @@ PAGE = ROOT / "docs" / "performance.md"
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(BENCH))
 
+import mappings  # noqa: E402
+import processes  # noqa: E402
+import profile_looks  # noqa: E402
+import profile_native  # noqa: E402
+import profile_rows  # noqa: E402
+import profile_start  # noqa: E402
 import report  # noqa: E402
 import targets  # noqa: E402
 
@@ -137,6 +145,130 @@ class Tables(unittest.TestCase):
         for page in ("", report.BEGIN, report.END + report.BEGIN, 2 * (report.BEGIN + report.END)):
             with self.assertRaises(ValueError):
                 report.with_table(page, "new")
+
+
+SMAPS = """\
+55b58e5da000-55b58e5fb000 rw-p 00000000 00:00 0                          [heap]
+Size:                132 kB
+Rss:                 100 kB
+Pss:                  76 kB
+Private_Clean:         4 kB
+Private_Dirty:        60 kB
+THPeligible:           0
+VmFlags: rd wr mr mw me ac
+7f4820000000-7f4820021000 rw-p 00000000 00:00 0
+Pss:                  12 kB
+7f4830000000-7f4830001000 ---p 00000000 00:00 0
+Pss:                   0 kB
+7f4830001000-7f4830801000 rw-p 00000000 00:00 0
+Pss:                   8 kB
+7f481fe23000-7f481ff61000 rw-p 00622000 fe:00 4711     /usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0
+Pss:                1272 kB
+7f481ff61000-7f481ff71000 rw-p 00000000 00:00 0
+Pss:                  40 kB
+7f4900100000-7f4900200000 rw-p 00000000 00:00 0
+Pss:                 696 kB
+7f4900200000-7f4900300000 rw-s 00000000 00:01 4712     /memfd:ring (deleted)
+Pss:                   6 kB
+"""
+
+
+class Profile(unittest.TestCase):
+    """tests/bench/profile."""
+
+    def test_every_row_of_the_benchmark_has_a_script_that_exists(self) -> None:
+        for row in profile_rows.ROWS.values():
+            self.assertTrue((BENCH / row.script).exists(), row.script)
+
+    def test_no_row_is_a_load_and_a_start(self) -> None:
+        self.assertEqual(profile_rows.ROWS.keys() & profile_start.STARTS.keys(), set())
+
+    def test_the_summary_of_strace_is_read_with_its_total_and_without_its_lines(self) -> None:
+        text = ("syscall               calls    errors\n"
+                "---------------- --------- ---------\n"
+                "futex                 1847       243\n"
+                "poll                   318\n"
+                "---------------- --------- ---------\n"
+                "total                 2165       243\n")  # fmt: skip
+        self.assertEqual(profile_looks.parse_summary(text), {"futex": 1847, "poll": 318, "total": 2165})
+
+    def test_the_log_of_strace_is_counted_by_thread_and_each_call_once(self) -> None:
+        counts = profile_start.count_calls([
+            '12 openat(AT_FDCWD, "/etc", O_RDONLY) = 3',
+            "12 read(3,  <unfinished ...>",
+            "7  read(4, ""..., 10) = 0",
+            "12 <... read resumed>""..., 512) = 0",
+            "7  +++ exited with 0 +++",
+            "7  --- SIGCHLD {si_signo=SIGCHLD} ---",
+        ])  # fmt: skip
+        self.assertEqual(counts, {12: {"openat": 1, "read": 1}, 7: {"read": 1}})
+
+    def test_instructions_are_summed_by_library_but_for_what_surrounds_the_counting(self) -> None:
+        text = ("1,000 (100.0%)  PROGRAM TOTALS\n"
+                "  300 (30.0%)  ./a.c:f [/usr/lib/libc.so.6]\n"
+                "1,200 (12.0%)  ./b.c:g'2 [/usr/lib/libc.so.6]\n"
+                "   50 ( 5.0%)  ./c.c:start_thread [/usr/lib/libc.so.6]\n"
+                "    7 ( 0.7%)  ???:0x1234 [/opt/x.so]\n"
+                "    9 ( 0.9%)  ./d.c:h\n")  # fmt: skip
+        self.assertEqual(profile_looks.parse_annotation(text), {"all": 1000, "libc.so.6": 1500, "x.so": 7})
+
+    def test_a_fork_is_not_charged_with_what_its_parent_had_counted(self) -> None:
+        zygote, middle, host = {"all": 50, "libc": 10}, {"all": 51, "libc": 10}, {"all": 70, "libc": 12, "x.so": 3}
+        self.assertEqual(profile_start.apart([host, zygote, middle]), (zygote, {"all": 21, "libc": 2, "x.so": 3}))
+
+    def test_the_counters_of_a_thread_are_compared(self) -> None:
+        before = profile_native.parse_schedule("1000 200 3\n")
+        self.assertEqual(profile_native.parse_schedule("1500 900 5\n") - before, (500, 700, 2))
+
+    def test_an_answer_is_whole_when_its_body_is(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+        said = [profile_native.is_whole(text) for text in (b"", head[:-2], head, head + b"ab", head + b"abc")]
+        self.assertEqual(said, [False, False, False, False, True])
+        self.assertFalse(profile_native.is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"))
+
+    def test_the_slowest_hundredth_is_shown_apart(self) -> None:
+        fast = [profile_native.Request(10, 4, 0, 5, 0, 1)] * 99
+        slow = profile_native.Request(1000, 4, 300, 5, 600, 2)
+        figures = profile_native.summary([slow, *fast])
+        self.assertEqual((figures["p50 us"], figures["p99 us"]), (10, 1000))
+        self.assertEqual(figures["slowest 1 %: orthanc waited us"], 600)
+        self.assertEqual(figures["slowest 1 %: turns"], 2)
+        self.assertEqual(figures["slowest 1 %: rest us"], 91)
+
+    def test_cpu_time_is_that_of_the_process(self) -> None:
+        before = processes.cpu_seconds(os.getpid())
+        sum(range(1000000))
+        after = processes.cpu_seconds(os.getpid())
+        self.assertAlmostEqual(after, time.process_time(), delta=0.1)
+        self.assertGreater(after, before)
+
+
+class Mappings(unittest.TestCase):
+    def test_memory_is_told_apart_by_how_it_was_mapped(self) -> None:
+        kinds = mappings.by_kind(mappings.parse(SMAPS))
+        self.assertEqual(kinds, {
+            "libpython": (1312, 0), "other memory": (696, 0), "malloc": (88, 64), "stacks": (8, 0),
+            "shared memory": (6, 0),
+        })  # fmt: skip
+        self.assertEqual(next(iter(kinds)), "libpython")
+
+    def test_files_are_named_for_whose_they_are(self) -> None:
+        def kind(name: str) -> str:
+            return mappings.kind(mappings.Mapping(0, 1, "r-xp", name, 1, 1), None)
+
+        self.assertEqual(kind("/usr/lib/orthanc/libOrthancPythonBridge.so"), "ours")
+        self.assertEqual(kind("/usr/bin/orthanc-python-worker"), "ours")
+        self.assertEqual(kind("/usr/share/orthanc/plugins/libOrthancPython.so.4.0"), "official plugin")
+        self.assertEqual(kind("/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0"), "libpython")
+        self.assertEqual(kind("/usr/lib/python3.11/lib-dynload/_json.cpython-311.so"), "modules of Python")
+        self.assertEqual(kind("/usr/sbin/Orthanc"), "Orthanc")
+        self.assertEqual(kind("/usr/lib/x86_64-linux-gnu/libc.so.6"), "libraries")
+        self.assertEqual(kind("/usr/lib/locale/locale-archive"), "other files")
+        self.assertEqual(kind("[vdso]"), "of the kernel")
+
+    def test_the_sum_is_what_the_kernel_says_of_the_process(self) -> None:
+        whole = processes.sizes(os.getpid())["Pss"] / 1024
+        self.assertAlmostEqual(sum(m.pss_kb for m in mappings.of_process(os.getpid())), whole, delta=0.1 * whole)
 
 
 class Recorded(unittest.TestCase):

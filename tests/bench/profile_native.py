@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""/system, which no script serves, while Python is busy: what its slowest requests waited for.
+
+A request on one connection is a pair of threads that take turns, the client's and the one of
+Orthanc's that serves the connection. The kernel says of each thread how long it has run, how long
+it has waited for a core, and how often it was given one (/proc/PID/task/TID/schedstat): read
+around every request, that tells what its time was. What is left is sleep, mostly while the other works.
+"""
+
+import contextlib
+import os
+import socket
+import statistics
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import wrk
+from profile_looks import Done
+
+BUSY_CLIENTS = 4
+ANSWER_SECONDS = 30
+
+
+class Schedule(NamedTuple):
+    """Of one thread, as the kernel counts."""
+
+    running_ns: int
+    waiting_ns: int
+    turns: int
+
+    def __sub__(self, before):
+        return Schedule(*(now - then for now, then in zip(self, before)))
+
+
+class Request(NamedTuple):
+    """All in us, except turns: how often Orthanc's thread was given a core."""
+
+    took: float
+    client_ran: float
+    client_waited: float
+    orthanc_ran: float
+    orthanc_waited: float
+    turns: float
+
+    @property
+    def rest(self):
+        """Both slept; below 0 if they ran at the same time."""
+        return self.took - sum(self[1:5])
+
+
+def parse_schedule(text):
+    return Schedule(*map(int, text.split()))
+
+
+class Thread:
+    """Whose counters are read again and again."""
+
+    def __init__(self, pid, tid):
+        self.tid = tid
+        self.file = os.open(f"/proc/{pid}/task/{tid}/schedstat", os.O_RDONLY)
+
+    def read(self):
+        return parse_schedule(os.pread(self.file, 100, 0))
+
+    def close(self):
+        os.close(self.file)
+
+
+class Client:
+    """One connection, with little work at its own end."""
+
+    def __init__(self, server, path):
+        self.request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        self.socket = socket.create_connection(("127.0.0.1", server.port), ANSWER_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self):
+        self.socket.sendall(self.request)
+        answer = self.socket.recv(65536)
+        while not is_whole(answer):
+            more = self.socket.recv(65536)
+            if not more:
+                raise RuntimeError(f"the server closed the connection after {answer[:100]}")
+            answer += more
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"the server answered {answer[:100]}")
+
+    def close(self):
+        self.socket.close()
+
+
+def is_whole(answer):
+    """Whether an answer with Content-Length is there to its end."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    for line in head.lower().split(b"\r\n"):
+        if end and line.startswith(b"content-length:"):
+            return len(body) >= int(line.split(b":")[1])
+    return False
+
+
+def _thread_of(client, pid):
+    """The one that serves this connection: it was given a core more often than all others."""
+    def turns():
+        return {tid.name: parse_schedule((tid / "schedstat").read_text()).turns
+                for tid in Path(f"/proc/{pid}/task").iterdir()}  # fmt: skip
+
+    before = turns()
+    for _ in range(50):
+        client.ask()
+    after = turns()
+    return Thread(pid, max(after, key=lambda tid: after[tid] - before.get(tid, 0)))
+
+
+def _ask_until(client, ours, orthancs, until):
+    """[Request]"""
+    requests = []
+    while time.perf_counter() < until:
+        before, orthanc_before, ran = ours.read(), orthancs.read(), time.thread_time_ns()
+        begin = time.perf_counter_ns()
+        client.ask()
+        took = time.perf_counter_ns() - begin
+        ran = time.thread_time_ns() - ran
+        orthanc, own = orthancs.read() - orthanc_before, ours.read() - before
+        requests.append(Request(took / 1e3, ran / 1e3, own.waiting_ns / 1e3, orthanc.running_ns / 1e3,
+                                orthanc.waiting_ns / 1e3, orthanc.turns))  # fmt: skip
+    return requests
+
+
+def summary(requests):
+    """{name: us} of the median, of p99, and of what the slowest 1 % consist of."""
+    ordered = sorted(requests)
+    slowest = ordered[int(len(ordered) * 0.99):]
+    figures = {"p50 us": ordered[len(ordered) // 2].took, "p99 us": slowest[0].took}
+    for title, part in (("all", ordered), ("slowest 1 %", slowest)):
+        for name in (*Request._fields, "rest"):
+            unit = "" if name == "turns" else " us"
+            figures[f"{title}: {name.replace('_', ' ')}{unit}"] = statistics.mean(getattr(r, name) for r in part)
+    return figures
+
+
+def while_busy(server, seconds):
+    """The busy clients are wrk's: in threads of this process they would be what is measured."""
+    with contextlib.closing(Client(server, "/system")) as client, \
+            contextlib.closing(_thread_of(client, server.process.pid)) as orthancs, \
+            contextlib.closing(Thread(os.getpid(), threading.get_native_id())) as ours:  # fmt: skip
+        busy = wrk.Wrk(server, "/bench/compute", BUSY_CLIENTS, seconds + 1)
+        requests = _ask_until(client, ours, orthancs, time.perf_counter() + seconds)
+        computed = busy.result()["count"]
+    if computed < BUSY_CLIENTS:
+        raise RuntimeError(f"{server.label}: Python was not busy")
+    return Done(len(requests), {**summary(requests), "requests of the busy clients, per second": computed / seconds})
