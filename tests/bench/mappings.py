@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 GUARD_BYTES = 64 << 10  # at most
+BSS_BYTES = 512 << 10  # at most; what is larger and touches a library is a neighbour
 ARENA_BYTES = 64 << 20  # HEAP_MAX_SIZE of glibc on 64 bits
 LIBPYTHON = re.compile(r"libpython3|/python3\.\d+$")
 OURS = re.compile(r"OrthancPythonBridge|orthanc-python-|/worker/|/libexec/orthanc-python-bridge/")
@@ -74,7 +75,7 @@ def _file(name):
 
 def _anonymous(mapping, before):
     touches = before is not None and before.end == mapping.begin
-    if touches and before.name.startswith("/"):
+    if touches and before.name.startswith("/") and mapping.end - mapping.begin <= BSS_BYTES:
         return _file(before.name)  # what a library has not initialised (.bss)
     if touches and before.permissions.startswith("---") and before.end - before.begin <= GUARD_BYTES:
         return "stacks"

@@ -21,7 +21,8 @@ import server as bench_server
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 VALGRIND_SECONDS = 300  # for a server to start under it
 # Entered before the counting began, so that callgrind takes all inside of them for their own.
-OUTERMOST = (":clone", ":start_thread", ":(below main)", ":main", ":__libc_start_main@@GLIBC_2.34")
+OUTERMOST = re.compile(r":(clone|start_thread|\(below main\)|main|__libc_start_main@@GLIBC_2\.34)$"
+                       r"|:0x[0-9a-f]+ \[.*/libboost_thread\.")  # how boost starts a thread has no name
 
 
 class Done(NamedTuple):
@@ -150,14 +151,14 @@ def parse_annotation(text):
     """{library: instructions} of callgrind_annotate, "all" among them."""
     counts = defaultdict(int)
     for line in text.splitlines():
-        match = re.match(r" *([\d,]+) \([^)]*\) +(.*?)(?: \[([^\]]*)\])?$", line)
+        match = re.match(r" *([\d,]+) \([^)]*\) +((.*?)(?: \[([^\]]*)\])?)$", line)
         if not match:
             continue
         count = int(match[1].replace(",", ""))
-        if match[2] == "PROGRAM TOTALS":
+        if match[3] == "PROGRAM TOTALS":
             counts["all"] = count
-        elif match[3] and not match[2].endswith(OUTERMOST):
-            counts[Path(match[3]).name] += count
+        elif match[4] and not OUTERMOST.search(match[3]) and not OUTERMOST.search(match[2]):
+            counts[Path(match[4]).name] += count
     return counts
 
 

@@ -21,6 +21,8 @@ from profile_looks import Done
 
 BUSY_CLIENTS = 4
 ANSWER_SECONDS = 30
+PERCENTILES = (50, 90, 98, 99, 99.5)
+SLOW_US = 500  # no request takes as long that has waited for nothing
 
 
 class Schedule(NamedTuple):
@@ -128,16 +130,17 @@ def _ask_until(client, ours, orthancs, until):
     return requests
 
 
-def summary(requests):
-    """{name: us} of the median, of p99, and of what the slowest 1 % consist of."""
+def summary(requests, seconds):
+    """{name: us} of some percentiles, and of what the slowest 1 % consist of."""
     ordered = sorted(requests)
-    slowest = ordered[int(len(ordered) * 0.99):]
-    figures = {"p50 us": ordered[len(ordered) // 2].took, "p99 us": slowest[0].took}
-    for title, part in (("all", ordered), ("slowest 1 %", slowest)):
+    figures = {f"p{percent:g} us": ordered[int(len(ordered) * percent / 100)].took for percent in PERCENTILES}
+    for title, part in (("all", ordered), ("slowest 1 %", ordered[int(len(ordered) * 0.99):])):
         for name in (*Request._fields, "rest"):
             unit = "" if name == "turns" else " us"
             figures[f"{title}: {name.replace('_', ' ')}{unit}"] = statistics.mean(getattr(r, name) for r in part)
-    return figures
+    slow = sum(request.took > SLOW_US for request in ordered)
+    return {**figures, "requests per second": len(ordered) / seconds,
+            f"of them over {SLOW_US} us": slow / seconds}  # fmt: skip
 
 
 def while_busy(server, seconds):
@@ -150,4 +153,4 @@ def while_busy(server, seconds):
         computed = busy.result()["count"]
     if computed < BUSY_CLIENTS:
         raise RuntimeError(f"{server.label}: Python was not busy")
-    return Done(len(requests), {**summary(requests), "requests of the busy clients, per second": computed / seconds})
+    return Done(len(requests), {**summary(requests, seconds), "requests of the busy clients, per second": computed / seconds})

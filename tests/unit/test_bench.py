@@ -166,6 +166,8 @@ Pss:                   8 kB
 Pss:                1272 kB
 7f481ff61000-7f481ff71000 rw-p 00000000 00:00 0
 Pss:                  40 kB
+7f4900000000-7f4900100000 rw-p 00622000 fe:00 4713     /usr/lib/x86_64-linux-gnu/libm.so.6
+Pss:                   4 kB
 7f4900100000-7f4900200000 rw-p 00000000 00:00 0
 Pss:                 696 kB
 7f4900200000-7f4900300000 rw-s 00000000 00:01 4712     /memfd:ring (deleted)
@@ -209,8 +211,12 @@ class Profile(unittest.TestCase):
                 "1,200 (12.0%)  ./b.c:g'2 [/usr/lib/libc.so.6]\n"
                 "   50 ( 5.0%)  ./c.c:start_thread [/usr/lib/libc.so.6]\n"
                 "    7 ( 0.7%)  ???:0x1234 [/opt/x.so]\n"
+                "  900 (90.0%)  ???:0x000000000000baa0 [/usr/lib/libboost_thread.so.1.74.0]\n"
+                "    2 ( 0.2%)  ???:boost::f(int) [/usr/lib/libboost_thread.so.1.74.0]\n"
                 "    9 ( 0.9%)  ./d.c:h\n")  # fmt: skip
-        self.assertEqual(profile_looks.parse_annotation(text), {"all": 1000, "libc.so.6": 1500, "x.so": 7})
+        self.assertEqual(profile_looks.parse_annotation(text), {
+            "all": 1000, "libc.so.6": 1500, "x.so": 7, "libboost_thread.so.1.74.0": 2,
+        })
 
     def test_a_fork_is_not_charged_with_what_its_parent_had_counted(self) -> None:
         zygote, middle, host = {"all": 50, "libc": 10}, {"all": 51, "libc": 10}, {"all": 70, "libc": 12, "x.so": 3}
@@ -229,8 +235,9 @@ class Profile(unittest.TestCase):
     def test_the_slowest_hundredth_is_shown_apart(self) -> None:
         fast = [profile_native.Request(10, 4, 0, 5, 0, 1)] * 99
         slow = profile_native.Request(1000, 4, 300, 5, 600, 2)
-        figures = profile_native.summary([slow, *fast])
+        figures = profile_native.summary([slow, *fast], 2)
         self.assertEqual((figures["p50 us"], figures["p99 us"]), (10, 1000))
+        self.assertEqual((figures["requests per second"], figures["of them over 500 us"]), (50, 0.5))
         self.assertEqual(figures["slowest 1 %: orthanc waited us"], 600)
         self.assertEqual(figures["slowest 1 %: turns"], 2)
         self.assertEqual(figures["slowest 1 %: rest us"], 91)
@@ -248,7 +255,7 @@ class Mappings(unittest.TestCase):
         kinds = mappings.by_kind(mappings.parse(SMAPS))
         self.assertEqual(kinds, {
             "libpython": (1312, 0), "other memory": (696, 0), "malloc": (88, 64), "stacks": (8, 0),
-            "shared memory": (6, 0),
+            "shared memory": (6, 0), "libraries": (4, 0),
         })  # fmt: skip
         self.assertEqual(next(iter(kinds)), "libpython")
 
