@@ -70,6 +70,10 @@ class Thread:
         os.close(self.file)
 
 
+class Closed(ConnectionError):
+    pass
+
+
 class Client:
     """One connection, with little work at its own end."""
 
@@ -84,7 +88,7 @@ class Client:
         while not is_whole(answer):
             more = self.socket.recv(65536)
             if not more:
-                raise RuntimeError(f"the server closed the connection after {answer[:100]}")
+                raise Closed(f"the server closed the connection after {answer[:100]}")
             answer += more
         if not answer.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"the server answered {answer[:100]}")
@@ -102,29 +106,48 @@ def is_whole(answer):
     return False
 
 
-def _thread_of(client, pid):
-    """The one that serves this connection: it was given a core more often than all others."""
-    def turns():
+class Pair:
+    """A client, and the thread of Orthanc's that serves it: of all the one that is given a core most often."""
+
+    def __init__(self, server, path):
+        self.server, self.path = server, path
+        self.open()
+
+    def open(self):
+        self.client = Client(self.server, self.path)
+        before = self._turns()
+        for _ in range(50):
+            self.client.ask()
+        after = self._turns()
+        self.thread = Thread(self.server.process.pid, max(after, key=lambda tid: after[tid] - before.get(tid, 0)))
+
+    def _turns(self):
         return {tid.name: parse_schedule((tid / "schedstat").read_text()).turns
-                for tid in Path(f"/proc/{pid}/task").iterdir()}  # fmt: skip
+                for tid in Path(f"/proc/{self.server.process.pid}/task").iterdir()}  # fmt: skip
 
-    before = turns()
-    for _ in range(50):
-        client.ask()
-    after = turns()
-    return Thread(pid, max(after, key=lambda tid: after[tid] - before.get(tid, 0)))
+    def close(self):
+        self.thread.close()
+        self.client.close()
+
+    def reopen(self):
+        self.close()
+        self.open()
 
 
-def _ask_until(client, ours, orthancs, until):
+def _ask_until(pair, ours, until):
     """[Request]"""
     requests = []
     while time.perf_counter() < until:
-        before, orthanc_before, ran = ours.read(), orthancs.read(), time.thread_time_ns()
+        before, orthanc_before, ran = ours.read(), pair.thread.read(), time.thread_time_ns()
         begin = time.perf_counter_ns()
-        client.ask()
+        try:
+            pair.client.ask()
+        except ConnectionError:  # we had no core between two requests until the server took us for gone
+            pair.reopen()
+            continue
         took = time.perf_counter_ns() - begin
         ran = time.thread_time_ns() - ran
-        orthanc, own = orthancs.read() - orthanc_before, ours.read() - before
+        orthanc, own = pair.thread.read() - orthanc_before, ours.read() - before
         requests.append(Request(took / 1e3, ran / 1e3, own.waiting_ns / 1e3, orthanc.running_ns / 1e3,
                                 orthanc.waiting_ns / 1e3, orthanc.turns))  # fmt: skip
     return requests
@@ -145,12 +168,12 @@ def summary(requests, seconds):
 
 def while_busy(server, seconds):
     """The busy clients are wrk's: in threads of this process they would be what is measured."""
-    with contextlib.closing(Client(server, "/system")) as client, \
-            contextlib.closing(_thread_of(client, server.process.pid)) as orthancs, \
+    with contextlib.closing(Pair(server, "/system")) as pair, \
             contextlib.closing(Thread(os.getpid(), threading.get_native_id())) as ours:  # fmt: skip
         busy = wrk.Wrk(server, "/bench/compute", BUSY_CLIENTS, seconds + 1)
-        requests = _ask_until(client, ours, orthancs, time.perf_counter() + seconds)
+        requests = _ask_until(pair, ours, time.perf_counter() + seconds)
         computed = busy.result()["count"]
-    if computed < BUSY_CLIENTS:
-        raise RuntimeError(f"{server.label}: Python was not busy")
-    return Done(len(requests), {**summary(requests, seconds), "requests of the busy clients, per second": computed / seconds})
+    if not requests or computed < BUSY_CLIENTS:
+        raise RuntimeError(f"{server.label}: {len(requests)} native requests, {computed} of Python's")
+    return Done(len(requests), {**summary(requests, seconds),
+                                "requests of the busy clients, per second": computed / seconds})  # fmt: skip
