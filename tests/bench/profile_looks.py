@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import processes
+import profile_cores
 import server as bench_server
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -26,10 +27,11 @@ OUTERMOST = re.compile(r":(clone|start_thread|\(below main\)|main|__libc_start_m
 
 
 class Done(NamedTuple):
-    """What a row did: how many calls, and figures that it has itself."""
+    """What a row did: how many calls, figures that it has itself, and {thread: name} whose waits matter."""
 
     calls: int
     figures: dict = {}
+    threads: dict = {}
 
 
 def participants(server):
@@ -199,4 +201,5 @@ def look_at_instructions(server, row, material):
     return {name: count for name, count in figures.items() if count >= 10}
 
 
-LOOKS = {"costs": look_at_costs, "calls": look_at_calls, "instructions": look_at_instructions}
+LOOKS = {"costs": look_at_costs, "calls": look_at_calls, "instructions": look_at_instructions,
+         "cores": profile_cores.look}  # fmt: skip

@@ -176,4 +176,5 @@ def while_busy(server, seconds):
     if not requests or computed < BUSY_CLIENTS:
         raise RuntimeError(f"{server.label}: {len(requests)} native requests, {computed} of Python's")
     return Done(len(requests), {**summary(requests, seconds),
-                                "requests of the busy clients, per second": computed / seconds})  # fmt: skip
+                                "requests of the busy clients, per second": computed / seconds},
+                {int(pair.thread.tid): "the thread that serves", ours.tid: "the client"})  # fmt: skip

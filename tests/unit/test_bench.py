@@ -19,6 +19,7 @@ sys.path.insert(0, str(BENCH))
 
 import mappings  # noqa: E402
 import processes  # noqa: E402
+import profile_cores  # noqa: E402
 import profile_looks  # noqa: E402
 import profile_native  # noqa: E402
 import profile_rows  # noqa: E402
@@ -248,6 +249,53 @@ class Profile(unittest.TestCase):
         after = processes.cpu_seconds(os.getpid())
         self.assertAlmostEqual(after, time.process_time(), delta=0.1)
         self.assertGreater(after, before)
+
+
+def switch(core: int, when: float, before: int, state: str, after: int) -> str:
+    return (f" x {before} [{core:03}] {when:.6f}: sched:sched_switch: prev_comm=a b prev_pid={before} prev_prio=120 "
+            f"prev_state={state} ==> next_comm=c next_pid={after} next_prio=120")  # fmt: skip
+
+
+def wakeup(when: float, thread: int) -> str:
+    return f" x 1 [000] {when:.6f}: sched:sched_wakeup: comm=a b pid={thread} prio=120 target_cpu=001"
+
+
+class Cores(unittest.TestCase):
+    """Thread 7 waits; 20 is the host's, 99 another program's."""
+
+    def roles(self, thread: int) -> str:
+        return {7: "client", 20: "host"}.get(thread, profile_cores.OTHERS)
+
+    def check(self, lines: list[str], *expected: tuple[float, dict[int, float]]) -> list[profile_cores.Wait]:
+        found = profile_cores.waits_of({7}, lines)
+        self.assertEqual([(round(w.us), {t: round(us) for t, us in w.had_the_core.items()}) for w in found],
+                         list(expected))  # fmt: skip
+        return found
+
+    def test_a_wait_lasts_from_the_wakeup_until_the_thread_has_a_core(self) -> None:
+        self.check([switch(1, 1.0, 99, "S", 20), wakeup(1.001, 7), wakeup(1.002, 7), switch(1, 1.004, 20, "R", 7)],
+                   (3000, {20: 3000}))  # fmt: skip
+
+    def test_a_thread_that_is_preempted_waits_and_one_that_sleeps_does_not(self) -> None:
+        self.check([switch(1, 1.0, 7, "R+", 20), switch(1, 1.002, 20, "S", 7), switch(1, 1.003, 7, "S", 99),
+                    switch(1, 1.009, 99, "S", 7)], (2000, {20: 2000}))  # fmt: skip
+
+    def test_only_the_core_counts_on_which_it_ran_at_last(self) -> None:
+        self.check([switch(1, 1.0, 1, "S", 20), wakeup(1.001, 7), switch(1, 1.002, 20, "R", 30),
+                    switch(0, 1.003, 1, "S", 99), switch(1, 1.004, 30, "S", 7)],
+                   (3000, {30: 2000, 20: 1000}))  # fmt: skip
+
+    def test_long_waits_are_summed_by_who_had_the_core_and_apart_where_no_other_program_had_it(self) -> None:
+        waits = [profile_cores.Wait(1000, {20: 1000}), profile_cores.Wait(3000, {20: 1000, 99: 2000}),
+                 profile_cores.Wait(100, {20: 100}), profile_cores.Wait(100, {99: 100})]  # fmt: skip
+        figures = profile_cores.summary(waits, self.roles, 2)
+        self.assertEqual(figures, {
+            "waits": 2, "waits without other programs": 1,
+            "over 500 us, of 10 000 waits": 5000, "over 500 us, had by host: us": 1000,
+            "over 500 us, had by other programs: us": 1000,
+            "without other programs, over 500 us, of 10 000 waits": 5000,
+            "without other programs, over 500 us, had by host: us": 500,
+        })  # fmt: skip
 
 
 class Mappings(unittest.TestCase):
