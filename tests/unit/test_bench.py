@@ -89,6 +89,12 @@ class Gate(unittest.TestCase):
         self.assertEqual(report.regressions([pair("a", 0.79)], [pair("a", 1.0)]),
                          ["a: recorded ratio 1.00, measured 0.79"])  # fmt: skip
 
+    def test_a_scattered_row_may_fall_by_20_percent_below_its_lowest_round(self) -> None:
+        (name,) = targets.SCATTERED
+        recorded = [{**pair(name, 1.0), "ratios": [0.5, 1.0, 3.0]}]
+        self.assertEqual(report.regressions([pair(name, 0.40)], recorded), [])
+        self.assertEqual(len(report.regressions([pair(name, 0.39)], recorded)), 1)
+
     def test_it_does_not_matter_what_the_target_is(self) -> None:
         self.assertEqual(len(report.regressions([pair(RATE, 1.5)], [pair(RATE, 2.0)])), 1)
 
