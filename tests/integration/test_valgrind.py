@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 INTERNED = "--suppressions='%s/valgrind-interned.supp'" % HERE if sys.version_info >= (3, 13) else ''
 WORKER = r'''#!/bin/sh
 exec valgrind --trace-children=yes --trace-children-skip='*/bin/python*' %(options)s \
-    --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --num-callers=30 \
+    --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --num-callers=30 --read-inline-info=no \
     --suppressions='%(here)s/valgrind.supp' %(interned)s --log-file='%(directory)s/valgrind.%%p' '%(worker)s' "$@" %(arguments)s
 '''
 SCRIPT = r'''
