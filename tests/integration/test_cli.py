@@ -181,6 +181,41 @@ def test_the_status_tells_of_deaths_and_of_what_they_cost(orthanc):
     assert found['Deaths']['Count'] >= 2 and 'signal 9' in found['Deaths']['Last']['Reason']
 
 
+def test_the_status_tells_of_exceptions_of_callbacks(orthanc, tmp_path):
+    """As the field Exceptions does, out of which the status page makes its list."""
+    server = orthanc(script=SCRIPT + r"""
+def broken(output, uri, **request):
+    raise KeyError('a name')
+def stored(instance, instance_id):
+    raise ValueError('a name')
+orthanc.RegisterRestCallback('/broken', broken)
+orthanc.RegisterOnStoredInstanceCallback(stored)
+""")
+    assert 'exceptions' not in run(server, 'status')[1]
+    assert server.get('/broken').status_code == 500
+    (last,) = json.loads(run(server, 'status', '--json')[1])['Exceptions']['List']
+    code, out, _ = run(server, 'status')
+    assert code == 0 and 'exceptions    1, the last at %s: KeyError in REST callback for GET /broken\n' % last['At'] in (
+        out + '\n')
+    server.upload(dicom.make_dicom())
+    found = json.loads(run(server, 'status', '--json')[1])['Exceptions']
+    assert found == status(server)['Exceptions'] and found['Count'] == 2
+    out = run(server, 'status')[1]
+    assert 'exceptions    2, the last at %s: ValueError in %s\n' % (
+        found['List'][0]['At'], found['List'][0]['What']) in out + '\n' and 'stored' in found['List'][0]['What']
+    assert 'a name' not in out, 'what an exception says may be of a patient'
+
+
+def test_the_status_of_several_scripts_says_which_one_has_raised(orthanc, tmp_path):
+    paths = [str(tmp_path / name) for name in ('one.py', 'two.py')]
+    for path, text in zip(paths, ('import orthanc\n', SCRIPT.replace("'VERSION'", '1 // 0'))):
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(text)
+    server = orthanc(script_path=paths)
+    assert server.get('/version').status_code == 500
+    assert ': ZeroDivisionError in REST callback for GET /version (%s)\n' % paths[1] in run(server, 'status')[1] + '\n'
+
+
 def test_the_status_without_a_host(orthanc):
     server = orthanc(script=SCRIPT, python={'QueueTimeout': 0.5})
     write(server, "raise ValueError('broken')\n")

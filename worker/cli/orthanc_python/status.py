@@ -2,6 +2,7 @@
 """reload, status and stacks: what the bridge's REST routes offer."""
 
 import json
+import re
 
 from orthanc_python import DONE, FAILED, LATER, NO_ANSWER, Problem
 from orthanc_python.rest import Server
@@ -40,6 +41,13 @@ def seconds(value):
     return '%d s' % number
 
 
+def describe_exception(exception, with_script):
+    """Its class, and where it came from: the traceback is on the status page, and in Orthanc's log."""
+    found = re.match(r"<class '([^']+)'>", exception['Traceback'])
+    return '%s in %s%s' % (found.group(1) if found else 'an exception', exception['What'],
+                           ' (%s)' % exception['Script'] if with_script else '')
+
+
 def describe(status):
     """The status in lines for people; what is zero or empty is left out."""
     def counts(names, group):
@@ -72,6 +80,11 @@ def describe(status):
     text = counts([('Queued', 'waiting'), ('Lost', 'lost'), ('SetAside', 'set aside')], status['Events'])
     if text:
         yield 'events        ' + text
+    exceptions = status.get('Exceptions')       # a bridge of an earlier release has none
+    if exceptions and exceptions['Count']:
+        yield 'exceptions    %d%s' % (exceptions['Count'], ''.join(
+            ', the last at %s: %s' % (last['At'], describe_exception(last, len(status['Scripts']) > 1))
+            for last in exceptions['List'][:1]))
     if status['Deaths']['Last']:
         last = status['Deaths']['Last']
         yield 'deaths        %d, the last at %s: %s (pid %d)' % (
