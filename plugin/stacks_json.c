@@ -182,6 +182,9 @@ add_text(void *context, const struct opb_looked *looked)
     (void)fprintf(stream, "Host %u (pid %ld), %s%s%s\n", (unsigned)looked->worker,
                   (long)looked->pid, looked->state,
                   looked->problem[0] != '\0' ? ": no stacks: " : "", looked->problem);
+    if (json_array_size(threads) == 0 && looked->problem[0] == '\0') {
+        (void)fprintf(stream, "  no thread is in Python\n");
+    }
     for (size_t i = 0; i < json_array_size(threads); i++) {
         print_thread(stream, json_array_get(threads, i));
     }

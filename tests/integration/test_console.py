@@ -315,6 +315,14 @@ threading.Thread(target=waiter, daemon=True).start()
         assert (code, err) == (0, '') and 'waiter' in out and str(server.host_pid()) in out
 
 
+def test_stacks_of_a_host_that_does_nothing_say_so(orthanc):
+    server = orthanc(script=SCRIPT)
+    code, out, err = run('stacks', url=server.url())
+    said = 'Host 0 (pid %d), serving\n  no thread is in Python\n' % server.host_pid()
+    assert (code, out, err) == (0, said, '')
+    assert server.get('/python-bridge/stacks?format=text').text == said + '\n'
+
+
 def test_stacks_of_an_older_bridge_are_not_to_be_had(pretended):
     url = pretended(status=(200, {'Generation': 1, 'Version': '0.1.0', 'Hosts': []}))
     code, out, err = run('stacks', url=url)

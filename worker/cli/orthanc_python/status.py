@@ -121,6 +121,8 @@ def describe_stacks(host):
     """The Python threads of one host in lines for people, as Python shows where they are."""
     problem = ': ' + host['Problem'] if host['Problem'] else ''
     yield 'Host %d (pid %d), %s%s' % (host['Worker'], host['Pid'], host['State'], problem)
+    if not host['Threads'] and not host['Problem']:
+        yield '  no thread is in Python'
     for thread in host['Threads']:
         yield ''
         yield 'Thread %s%s (most recent call first)' % (thread['Id'], ' (%s)' % thread['Name'] if thread['Name'] else '')
