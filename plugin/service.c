@@ -326,9 +326,9 @@ admit_child(struct opb_services *services, struct slot *slot, struct opb_session
     }
     if (is_console && is_new) {
         opb_log_warning(
-            "A console (process %ld) calls the SDK with the rights of the script "
-            "(host %u)",
-            (long)pid, opb_session_host(host));
+            "A console (process %ld) calls the SDK with the rights of the script in the "
+            "host (pid %ld)",
+            (long)pid, (long)opb_session_pid(host));
     }
     return true;
 }

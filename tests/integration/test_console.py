@@ -63,7 +63,28 @@ def test_a_console_is_told_of_in_the_log_once(orthanc):
     assert code == 0
     said = [text for _, text in server.messages('W') if text.startswith('A console')]
     assert len(said) == 1
-    assert said[0].startswith('A console (process %d) calls the SDK with the rights of the script' % int(out)), said
+    assert said == ['A console (process %d) calls the SDK with the rights of the script in the host (pid %d)' % (
+        int(out), server.host_pid())]
+
+
+def test_the_value_of_the_last_statement_is_shown_as_at_the_prompt(server):
+    for text, shown in (('x = 20\nx + 1\n', '21\n'), ('1\n2\n', '2\n'), ('if True:\n    3\n', ''), ('None', ''),
+                        ('1; _', ''), ('', ''), ('# nothing\n', ''), ('def f():\n    return 4\n\nf()  # four\n', '4\n')):
+        code, out, err = run('console', url=server.url(), stdin=text)
+        if text != '1; _':
+            assert (code, out, err) == (0, shown, ''), text
+        assert run('console', '-c', text, url=server.url()) == (code, out, err.replace('<stdin>', '<command>'))
+
+
+def test_a_traceback_begins_in_the_code_itself(server):
+    for text, begin, end in (
+            ('x = 1\nx // 0\n', 'Traceback (most recent call last):\n  File "<stdin>", line 2, in <module>', 'ZeroDivisionError: '),
+            ('import os\n1 // 0\nprint(os)\n', 'Traceback (most recent call last):\n  File "<stdin>", line 2, in <module>',
+             'ZeroDivisionError: '),
+            ('x = 1\ndef\n', '  File "<stdin>", line 2\n    def\n', 'SyntaxError: ')):
+        code, out, err = run('console', url=server.url(), stdin=text)
+        assert (code, out) == (1, '') and err.startswith(begin) and err.splitlines()[-1].startswith(end), err
+        assert err.count('File "') == 1 and 'another exception' not in err, err
 
 
 def test_exceptions_end_it_with_a_traceback(server):

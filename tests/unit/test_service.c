@@ -289,8 +289,10 @@ console_is_welcome_though_it_descends_from_nobody_and_is_logged_once(void **stat
     hello.kind = OPB_CONNECTION_CONSOLE;
     assert_int_equal(greet(&hello, &lanes[0]), OPB_OK);
     assert_int_equal(greet(&hello, &lanes[1]), OPB_OK);
-    assert_int_equal(fake_log_count("calls the SDK with the rights of the script (host 5)"),
-                     1);
+    assert_int_equal(
+        fake_log_count(
+            "calls the SDK with the rights of the script in the host (pid 4711)"),
+        1);
     opb_session_end(session, "was killed");
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(opb_lane_receive(lanes[i], &frame, opb_deadline_ms(PATIENCE_MS)),

@@ -5,6 +5,7 @@ Run by console.py, in the Python that the module was built for, with the credent
 environment. It does not import the package, which is for any Python.
 """
 
+import ast
 import code
 import sys
 import traceback
@@ -17,14 +18,13 @@ DONE, FAILED, NO_ANSWER = 0, 1, 3
 
 
 def run(text, name, namespace):
-    """As the prompt does: the value of an expression is shown."""
+    """As the prompt does: the value is shown, if the last statement is an expression."""
     try:
-        try:
-            value = compile(text, name, 'eval')
-        except SyntaxError:
-            exec(compile(text, name, 'exec'), namespace)
-        else:
-            namespace['_'] = eval(value, namespace)
+        parsed = compile(text, name, 'exec', ast.PyCF_ONLY_AST)
+        last = parsed.body.pop() if parsed.body and isinstance(parsed.body[-1], ast.Expr) else None
+        exec(compile(parsed, name, 'exec'), namespace)
+        if last is not None:
+            namespace['_'] = eval(compile(ast.Expression(last.value), name, 'eval'), namespace)
             if namespace['_'] is not None:
                 print(repr(namespace['_']))
     except SystemExit:
