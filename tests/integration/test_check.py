@@ -220,6 +220,22 @@ def test_wrong_usage_says_what_is_wrong(check, tmp_path):
     assert code == 2 and 'bad.json' in err and 'Traceback' not in err
     code, _, err = check('', '--orthanc', '1.9.0')
     assert code == 2 and '1.10.1' in err
+    for text in ('9', '1.12', '1.12.6.1', '1.x.y', 'mainlin', '1.12.6 ', '-1.2.3'):
+        code, report, err = check('', '--orthanc=' + text)
+        assert (code, report) == (2, None)
+        assert err == ('orthanc-python: "%s" is no version of Orthanc: it has to be three numbers, as 1.12.6, or mainline\n'
+                       % text)
+
+
+def test_a_server_that_is_newer_than_the_sdk_is_said_to_be(check, tmp_path):
+    """Names that came since then are not known."""
+    code, report, _ = check('', '--orthanc', '9.0.0')
+    assert code == 0 and report['Orthanc'] == '9.0.0'
+    for version, is_newer in (('9.0.0', True), ('mainline', True), (report['Sdk'] if report['Sdk'][0].isdigit() else '1.10.1', False)):
+        done = subprocess.run(['/usr/bin/python3', COMMAND, 'check', '--orthanc', version, tmp_path / 'script.py'],
+                              env=dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD), capture_output=True, text=True,
+                              timeout=90 * PATIENCE, check=True)
+        assert ('newer than the SDK of this bridge, %s:' % report['Sdk'] in done.stdout) == is_newer, done.stdout
 
 
 ERRORS = r'''

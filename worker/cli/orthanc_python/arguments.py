@@ -64,7 +64,7 @@ def add_check(commands, parents):
         'to files or to the network it does.')
     one.add_argument('scripts', metavar='SCRIPT', nargs='+',
                      help='a script, or a directory of them; several are loaded together, as one server has them')
-    one.add_argument('--orthanc', metavar='VERSION', help='of the server, as 1.12.6 (that of the SDK of the bridge)')
+    one.add_argument('--orthanc', metavar='VERSION', help='of the server, as 1.12.6, or mainline (that of the SDK of the bridge)')
     one.add_argument('--config', metavar='FILE', help='configuration of Orthanc that the script sees, or its folder')
     one.add_argument('--venv', metavar='DIR', help='virtual environment of the script (Python.VirtualEnv of --config)')
     one.add_argument('--timeout', type=positive, default=60, metavar='S', help='how long the import may take (60 s)')

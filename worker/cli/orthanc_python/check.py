@@ -55,6 +55,9 @@ def without_comments(text):
 
 def wanted_version(arguments, sdk):
     """As numbers; without one, that of the SDK of the bridge."""
+    if arguments.orthanc and not re.fullmatch(r'\d+\.\d+\.\d+|mainline', arguments.orthanc):
+        raise Problem(USAGE, '"%s" is no version of Orthanc: it has to be three numbers, as 1.12.6, or mainline'
+                      % arguments.orthanc)
     version = number(arguments.orthanc or sdk['sdk'])
     if version < OLDEST:
         raise Problem(USAGE, 'The bridge needs Orthanc 1.10.1 at least')
@@ -84,6 +87,8 @@ def describe(report):
     for script in report['Scripts']:
         yield 'script        %s' % script
     yield 'server        Orthanc %s, without one: answers are made up' % report['Orthanc']
+    if number(report['Orthanc']) > number(report['Sdk']):
+        yield '              newer than the SDK of this bridge, %s: only names up to that one are known' % report['Sdk']
     yield 'import        %s, %.2f s' % ('failed' if report['Failure'] else 'done', report['ImportSeconds'])
     for item in report['Registrations']:
         yield 'registers     %s%s' % (item['Function'], '  ' + item['Pattern'] if item['Pattern'] is not None else '')
