@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -387,6 +388,40 @@ def test_logs_of_a_managed_pool_are_those_of_its_orthanc(server, tools):
     assert re.search(r'^== Orthanc \(process %d\) has started the pool itself: its lines are in Orthanc\'s log, %s$' % (
         server.pid, re.escape(os.path.realpath(server.stderr_path))), err, re.M), err
     assert 'Orthanc has started' in out
+
+
+@pytest.mark.parametrize('words', [['--json'], ['--since', 'today'], ['--json', '--since', 'today']])
+def test_logs_in_a_file_are_not_shown_as_if_they_were_in_the_journal(server, tools, words):
+    code, out, err = run('logs', *words, url=server.url(), env=tools())
+    wrong = ' or '.join(word for word in words if word[0] == '-')
+    assert (code, out) == (2, '')
+    assert err.splitlines()[1:] == ['orthanc-python: The lines are in a file, %s: %s is for those that are in the journal' % (
+        os.path.realpath(server.stderr_path), wrong)]
+
+
+def test_logs_of_an_orthanc_with_a_log_file_say_where_prints_are(orthanc, tools):
+    """As --logdir, which Debian's service has."""
+    script = SCRIPT + "print('from the script', flush=True)\n"
+    server = orthanc(script=script, wrapper=['sh', '-c', 'exec "$0" --logfile=stderr "$@"'])
+    code, out, err = run('logs', url=server.url(), env=tools())
+    assert code == 0 and 'from the script' not in out and 'from the script' in server.out()
+    assert err.splitlines()[1:] == ['== What scripts print is not in that file, but in %s' % os.path.realpath(server.stdout_path)]
+
+
+@pytest.mark.parametrize('unit, where', [
+    ('orthanc.service', 'in the journal: journalctl -u orthanc.service'), (None, r'where Orthanc was started: it goes to socket:\[\d+\]')])
+def test_prints_of_a_service_are_said_to_be_in_the_journal(capfd, unit, where):
+    """Its stdout is a socket; a process with one stands in for Orthanc."""
+    sys.path.insert(0, os.path.dirname(COMMAND))
+    try:
+        from orthanc_python import logs
+    finally:
+        sys.path.pop(0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=theirs) as stand_in:
+        logs.hint_at_prints(stand_in.pid, unit, '/var/log/orthanc/Orthanc.log')
+        stand_in.communicate(b'')
+    assert re.fullmatch('== What scripts print is not in that file, but %s\n' % where, capfd.readouterr().err)
 
 
 def test_logs_without_a_server_say_where_to_look(pretended, tools):

@@ -94,6 +94,7 @@ def add_logs(commands, parents):
     one.add_argument('-f', '--follow', action='store_true', help='go on with new lines')
     one.add_argument('-n', '--lines', type=int, default=100, metavar='N', help='how many (100)')
     one.add_argument('--since', metavar='WHEN', help='of the journal: only lines since then, as journalctl takes it')
+    one.add_argument('--json', action='store_true', help='of the journal: lines in JSON, for programs')
     one.add_argument('--unit', action='append', metavar='UNIT', help='the journal of this unit')
     one.set_defaults(run=logs.logs)
 
@@ -120,5 +121,5 @@ def make_parser():
                               description='Shows the Python stacks of all threads of all hosts, without stopping them.')
     one.set_defaults(run=status.stacks)
     add_console(commands, [server])
-    add_logs(commands, [server, json_too])
+    add_logs(commands, [server])
     return parser

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from orthanc_python import FAILED, Problem
+from orthanc_python import FAILED, USAGE, Problem
 from orthanc_python.rest import Server
 from orthanc_python.status import get_status
 
@@ -100,6 +100,30 @@ def log_file_of(pid):
     return stderr
 
 
+def hint_at_prints(orthanc, unit, shown):
+    """What scripts print goes to Orthanc's stdout and stderr, which --logdir and --logfile leave alone."""
+    try:
+        stdout = os.readlink('/proc/%d/fd/1' % orthanc)
+    except OSError:
+        return      # it has ended meanwhile
+    if stdout == shown:
+        return
+    if stdout.startswith('/') and os.path.isfile(stdout):
+        where = 'in ' + stdout
+    elif unit and stdout.startswith('socket:'):     # of the journal
+        where = 'in the journal: journalctl -u %s' % unit
+    else:
+        where = 'where Orthanc was started: it goes to %s' % stdout
+    say('What scripts print is not in that file, but %s' % where)
+
+
+def refuse_what_needs_the_journal(arguments, path):
+    wrong = [word for word, given in (('--json', arguments.json), ('--since', arguments.since)) if given]
+    if wrong:
+        raise Problem(USAGE, 'The lines are in a file, %s: %s is for those that are in the journal'
+                      % (path, ' or '.join(wrong)))
+
+
 def show_file(arguments, path):
     hand_on(['tail', '--lines', str(arguments.lines), *(['--follow=name'] if arguments.follow else []), '--', path])
 
@@ -113,6 +137,8 @@ def show_managed(arguments, orthanc):
                       ) from None
     if os.path.isfile(path):
         say('Orthanc (process %d) has started the pool itself: its lines are in Orthanc\'s log, %s' % (orthanc, path))
+        refuse_what_needs_the_journal(arguments, path)
+        hint_at_prints(orthanc, unit, path)
         show_file(arguments, path)
     if unit and shutil.which('journalctl'):
         say('Orthanc (process %d) has started the pool itself: its lines are in those of %s' % (orthanc, unit))
