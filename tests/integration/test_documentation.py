@@ -6,6 +6,7 @@ A block of shell commands (```sh) is run here, or ELSEWHERE by the test that is 
 stands in NOT_RUN with the reason. A new block fails the first test until it is in one of these.
 """
 
+import ast
 import contextlib
 import glob
 import json
@@ -395,6 +396,19 @@ def messages():
     return found
 
 
+def messages_of_the_command():
+    """[(file, text)]: with what the command orthanc-python ends, or what it says besides."""
+    found = []
+    for path in sorted((ROOT / 'worker' / 'cli' / 'orthanc_python').glob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ('Problem', 'say'):
+                texts = [text.left if isinstance(text, ast.BinOp) else text for text in node.args[-1:]]
+                found += [(os.path.relpath(path, REPOSITORY), text.value) for text in texts
+                          if isinstance(text, ast.Constant) and max(
+                              len(part.split()) for part in re.split(r'\S*%\S*', text.value)) >= 4]
+    return found
+
+
 def documented_messages():
     """The parts of what the pages show as code, between the names and numbers that they leave out."""
     pages = '\n'.join(text_of('docs/%s.md' % name) for name in ('troubleshooting', 'configuration', 'scripts'))
@@ -404,8 +418,8 @@ def documented_messages():
 
 def test_every_error_and_warning_has_its_remedy():
     """A page shows it, or a part of it."""
-    shown, everything = documented_messages(), messages()
-    assert len(everything) > 120 and len(shown) > 150
+    shown, everything = documented_messages(), [*messages(), *messages_of_the_command()]
+    assert len(everything) > 150 and len(messages_of_the_command()) > 25 and len(shown) > 150
     missing = ['%s: %s' % (path, message) for path, message in everything
                if not any(part in message for part in shown)
                and not any(message.startswith(start) for start in WITHOUT_REMEDY)]
