@@ -119,11 +119,26 @@ log_death(struct opb_pool *pool, pid_t pid, const char *reason, bool is_stopping
     }
 }
 
+/* With the lock held: whether calls could go to this host. Until the next one is loaded its
+ * session stays, dead or alive. */
+static bool
+has_served(const struct opb_pool *pool, uint32_t host, pid_t pid)
+{
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        if (pool->places[i].is_loaded &&
+            opb_pool_is_session_of(pool->places[i].main_session, host, pid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
 {
     struct opb_pool *pool = context;
     struct opb_place *place = NULL;
+    bool is_counted;
     bool is_starting;
     bool is_stopping;
 
@@ -145,6 +160,7 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
             place = &pool->places[i];
         }
     }
+    is_counted = has_served(pool, host, pid);
     is_starting = pool->is_starting;
     is_stopping = pool->is_stopping;
     if (is_starting) {
@@ -156,7 +172,9 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
     pthread_mutex_unlock(&pool->lock);
     if (!is_starting) {
         log_death(pool, pid, reason, is_stopping);
-        opb_pool_note_death(pool, pid, reason);
+        if (is_counted) {
+            opb_pool_note_death(pool, pid, reason);
+        }
     }
     if (place != NULL) {
         opb_place_end_host(place, reason);

@@ -36,6 +36,24 @@ plan_relaunch(struct opb_pool *pool)
     pool->relaunch_count++;
 }
 
+/* What was lost, and how. why: NULL, if a worker is dead. process names it, or is "". */
+static void
+describe_loss(char *out, size_t capacity, bool is_managed, const char *process,
+              const char *why, const char *how)
+{
+    /* cut if it does not fit */
+    if (why == NULL) {
+        (void)snprintf(out, capacity, "The worker%s %s", process, how);
+    }
+    else if (is_managed) {
+        (void)snprintf(out, capacity, "The control connection to the worker%s failed: %s",
+                       process, why);
+    }
+    else {
+        (void)snprintf(out, capacity, "The connection to the pool failed: %s", why);
+    }
+}
+
 void
 opb_pool_lose(struct opb_pool *pool, const char *why)
 {
@@ -43,9 +61,12 @@ opb_pool_lose(struct opb_pool *pool, const char *why)
     long pid = is_managed ? (long)opb_daemon_pid(pool->daemon) : 0;
     bool is_starting;
     bool is_stopping;
+    char process[32];
     char how[160] = "";
     char text[512];
+    char reason[512]; /* of the status, which has the pid beside it */
 
+    (void)snprintf(process, sizeof(process), " (pid %ld)", pid); /* fits */
     for (uint32_t i = 0; i < pool->place_count; i++) {
         pool->places[i].hung_end_ms = OPB_FOREVER;
     }
@@ -54,20 +75,11 @@ opb_pool_lose(struct opb_pool *pool, const char *why)
     }
     if (why == NULL) { /* it is dead: this reaps it */
         opb_pool_abandon(pool, how, sizeof(how));
-        (void)snprintf(text, sizeof(text), "The worker (pid %ld) %s", pid, how); /* fits */
     }
-    else {
-        if (is_managed) {
-            /* cut if it does not fit */
-            (void)snprintf(text, sizeof(text),
-                           "The control connection to the worker (pid %ld) failed: %s", pid,
-                           why);
-        }
-        else {
-            (void)snprintf(text, sizeof(text), "The connection to the pool failed: %s",
-                           why);
-        }
-        opb_pool_abandon(pool, NULL, 0); /* why lies in the connection: last */
+    describe_loss(text, sizeof(text), is_managed, process, why, how);
+    describe_loss(reason, sizeof(reason), is_managed, "", why, how);
+    if (why != NULL) { /* lies in the connection: last */
+        opb_pool_abandon(pool, NULL, 0);
     }
     /* cut if it does not fit */
     (void)snprintf(how, sizeof(how), "was ended, since its worker is gone");
@@ -89,7 +101,7 @@ opb_pool_lose(struct opb_pool *pool, const char *why)
         plan_relaunch(pool);
     }
     if (!is_starting) {
-        opb_pool_note_death(pool, (pid_t)pid, text);
+        opb_pool_note_death(pool, (pid_t)pid, reason);
         opb_log_error(
             "%s%s", text,
             is_stopping ? "" : "; all hosts are ended, and everything is started anew");

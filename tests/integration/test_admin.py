@@ -147,6 +147,35 @@ def test_the_status_keeps_restarts_and_their_reasons(orthanc):
     assert all(is_recent(each['At']) for each in found)
 
 
+def test_a_host_that_never_served_is_no_restart(orthanc):
+    """Which is why one death and a script that is broken meanwhile are one, however often it is tried."""
+    server = orthanc(script=SCRIPT)
+    first = server.host_pid()
+    write(server, 'raise ValueError("broken on purpose")\n')
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: status(server)['Exceptions']['Count'] >= 3, 30, 'the third host that cannot load the script')
+    write(server, SCRIPT)
+    wait_until(lambda: status(server)['Hosts'], 30, 'a host that can')
+    found = status(server)
+    assert found['Deaths']['Count'] == 1 and [each['Pid'] for each in found['Restarts']] == [first]
+    second = found['Hosts'][0]['Pid']
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: status(server)['Deaths']['Count'] == 2, 20, 'the death of the one that served')
+    assert [each['Pid'] for each in status(server)['Restarts']] == [second, first]
+
+
+def test_the_pid_of_a_worker_is_no_part_of_how_it_ended(orthanc):
+    """It has a field of its own; the log has it in the line."""
+    server = orthanc(script=SCRIPT)
+    worker = server.supervisor()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: status(server)['Restarts'], 20, 'the death of the worker')
+    (found,) = status(server)['Restarts']
+    assert found['Pid'] == worker
+    assert re.match('The worker was killed by signal 9|The control connection to the worker failed: ', found['Reason']), found
+    server.wait_for_log(r'worker \(pid %d\) (was killed by signal 9|failed: )' % worker)
+
+
 def test_the_status_tells_what_runs_and_what_waits(orthanc):
     server = orthanc(script=SCRIPT, python={'QueueTimeout': 60})
     running = threading.Thread(target=lambda: server.get('/slow/3'))
