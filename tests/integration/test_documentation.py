@@ -56,7 +56,7 @@ NOT_RUN = {
                            'them in bare roots of three Debian releases',
                            'docker build': 'tests/image builds that image, and uses it, with buildah'},
     'docs/development.md': {
-        'cmake --preset debug': 'makes the build that this very test runs on',
+        'tests/install-deps\ncmake --preset debug': 'makes the build that this very test runs on',
         './tests/install-deps build packages': 'tests/packages.d/build, which ./tests/run calls, does the same for two revisions',
         'cd build/fuzz/tests/fuzz': 'an hour on two cores; ./tests/run runs the fuzzers for some seconds (ctest -L fuzz)'},
     'docs/performance.md': {'./tests/bench/curves': 'some minutes of a quiet machine: figures of a suite that runs would say nothing'},
