@@ -52,9 +52,10 @@ ELSEWHERE = {
 NOT_RUN = {
     'docs/across-machines.md': {'echo \'d /run/orthanc-lanes': 'needs HAProxy as a service of systemd on three machines; '
                                 'the namespaces of test_haproxy.py get that directory without systemd'},
-    'docs/operations.md': {'apt install ./orthanc-python-bridge_*.deb': 'tests/packages installs, upgrades and removes '
+    'docs/operations.md': {'apt-get install ./build/packages/orthanc-python-bridge_*.deb': 'tests/packages installs, upgrades and removes '
                            'them in bare roots of three Debian releases',
                            'docker build': 'tests/image builds that image, and uses it, with buildah'},
+    'docs/migration.md': {'apt-get install ./build/packages/orthanc-python-bridge_*.deb': 'likewise: "the official plugin gives way"'},
     'docs/development.md': {
         'tests/install-deps\ncmake --preset debug': 'makes the build that this very test runs on',
         './tests/install-deps build packages': 'tests/packages.d/build, which ./tests/run calls, does the same for two revisions',

@@ -127,6 +127,12 @@ class Machine:
     def get(self, uri, check=True):
         return self.run('curl --silent --show-error --fail http://127.0.0.1:8042' + uri, check)
 
+    def wait_for_script(self, path, what):
+        try:
+            wait_until(lambda: path in self.get('/sandbox', check=False), 30, what)
+        except AssertionError as e:
+            raise AssertionError('%s; Orthanc says:\n%s' % (e, self.run('tail -n 20 /var/log/orthanc/Orthanc.log'))) from e
+
     def close(self):
         pids = list(children(self.process.pid))
         self.process.kill()     # and with it the first process of the machine, and so all
@@ -162,31 +168,22 @@ def steps():
 
 
 def as_here(text):
-    """The pages say /usr; the build of the test may be for another place."""
-    if prefix() != '/usr':
-        text = text.replace('/etc/orthanc-python', prefix() + '/etc/orthanc-python')
-        text = text.replace('/usr/share/orthanc/plugins/libOrthancPythonBridge', prefix() +
-                            '/share/orthanc/plugins/libOrthancPythonBridge')
-    return text
+    """The page says /usr; the build of the test may be for another place."""
+    return text if prefix() == '/usr' else text.replace('/etc/orthanc-python', prefix() + '/etc/orthanc-python')
 
 
 def begin_as_debian(machine, script=SCRIPT):
-    """A server as Debian has it, with the official plugin; ports and directories are the machine's own."""
+    """A server as Debian has it, with the official plugin; its files are those of the packages, but for the script's name."""
+    changed = machine.run('dpkg --verify orthanc orthanc-python | grep " /etc/orthanc/"', check=False)
+    assert changed == '', 'the steps are for the configuration of Debian, and this machine has changed it:\n' + changed
     machine.run('systemctl start systemd-journald.socket systemd-journald.service')
     with open(machine.path('script.py'), 'w', encoding='ascii') as f:
         f.write(script)
-    machine.run('install -m 644 %s /etc/orthanc/script.py; rm -f /etc/orthanc/*.json; '
+    machine.run('install -m 644 %s /etc/orthanc/script.py; sed -i s/sample.py/script.py/ /etc/orthanc/python.json; '
                 'mkdir -p /var/lib/orthanc/db-v6 /var/log/orthanc; chown -R orthanc: /var/lib/orthanc /var/log/orthanc'
                 % machine.path('script.py'))
-    machine.run("""cat >/etc/orthanc/orthanc.json <<'END'
-{"Name": "machine", "StorageDirectory": "/var/lib/orthanc/db-v6", "IndexDirectory": "/var/lib/orthanc/db-v6",
- "HttpPort": 8042, "DicomServerEnabled": false, "RemoteAccessAllowed": true, "AuthenticationEnabled": false}
-END
-cat >/etc/orthanc/python.json <<'END'
-{"Plugins": ["/usr/share/orthanc/plugins/libOrthancPython.so"], "PythonScript": "/etc/orthanc/script.py"}
-END""")
     machine.run('systemctl start orthanc.service')
-    wait_until(lambda: 'machine' in machine.get('/sandbox', check=False), 30, 'the official plugin')
+    machine.wait_for_script('/etc/orthanc/script.py', 'the official plugin')
 
 
 def switch_to_a_pool(machine):
@@ -194,9 +191,11 @@ def switch_to_a_pool(machine):
     install, *others = steps()
     assert 'cmake --install build/release' in install
     machine.run('cmake --install ' + BUILD)     # of the build that is being tested
+    if prefix() != '/usr':                      # where Debian's Orthanc looks for plugins
+        machine.run('ln -s %s/share/orthanc/plugins/libOrthancPythonBridge.so /usr/share/orthanc/plugins/' % prefix())
     for text in others:
         machine.run(as_here(text))
-    wait_until(lambda: '/srv/orthanc-python/script.py' in machine.get('/sandbox', check=False), 30, 'our plugin')
+    machine.wait_for_script('/srv/orthanc-python/script.py', 'our plugin')
 
 
 def test_from_the_official_plugin_to_a_shared_pool_step_by_step(machine):
@@ -205,7 +204,7 @@ def test_from_the_official_plugin_to_a_shared_pool_step_by_step(machine):
     found = json.loads(machine.get('/sandbox'))
     uid = int(machine.run('id --user orthanc-python'))
     assert found['uid'] == uid != 0
-    assert found['system'] == 'machine'
+    assert found['system'] == 'Orthanc'     # as in Debian's configuration
     assert found['numpy'] in (None, 300.0 ** 3)
     assert found['tmp'] == 'done'
     assert (found['var'], found['root']) == ('OSError', 'PermissionError')
