@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import test_machine
-from server import BUILD, PATIENCE, REPOSITORY, free_port, ours_plugin
+from server import BUILD, PATIENCE, REPOSITORY, free_port, ours_plugin, wait_until
 
 pytestmark = pytest.mark.ours
 
@@ -144,13 +144,13 @@ def run(command, check=True, **variables):
 
 @contextlib.contextmanager
 def started(command, **variables):
-    """A command that starts Orthanc in the foreground, from its start to its end by Ctrl-C."""
+    """A command that starts Orthanc in the foreground, from its start to its end as by Ctrl-C; the lines of its terminal."""
     lines, has_started = [], threading.Event()
     with subprocess.Popen(['bash', '-ec', 'exec ' + command], cwd=REPOSITORY, env=dict(os.environ, **variables),
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, start_new_session=True) as process:
         def read():
-            for line in process.stderr:
+            for line in process.stdout:
                 lines.append(line)
                 if 'Orthanc has started' in line:
                     has_started.set()
@@ -160,7 +160,7 @@ def started(command, **variables):
         reader.start()
         try:
             assert has_started.wait(60 * PATIENCE) and process.poll() is None, ''.join(lines)
-            yield
+            yield lines
         finally:
             process.terminate()
             code = process.wait(60 * PATIENCE)
@@ -170,7 +170,7 @@ def started(command, **variables):
 
 def test_getting_started_step_by_step(tmp_path):
     """All but the build: plugin and command are those of the build that is tested."""
-    build, script, configuration, start, ask, edit, mistake, back = blocks('docs/getting-started.md')
+    build, script, configuration, start, ask, edit, mistake, back, event, saving = blocks('docs/getting-started.md')
     assert 'cmake --build --preset release' in build
     port = str(free_port())
     variables = {'HOME': str(tmp_path), 'ORTHANC_PYTHON_URL': 'http://localhost:' + port}
@@ -181,7 +181,7 @@ def test_getting_started_step_by_step(tmp_path):
     run(here(script), **variables)
     run(here(configuration), **variables)
     assert json.loads((tmp_path / 'first-script' / 'orthanc.json').read_text())['Plugins'] == [ours_plugin()]
-    with started(here(start), **variables):
+    with started(here(start), **variables) as lines:
         assert run(here(ask), **variables).endswith('Hello, Ada\n')
         output = run(here(edit), **variables)
         assert 'Generation 2 serves' in output and output.endswith('Good morning, Ada\n')
@@ -189,6 +189,13 @@ def test_getting_started_step_by_step(tmp_path):
         assert 'SyntaxError' in output and output.endswith('Good morning, Ada\n')
         output = run(here(back), **variables)
         assert 'Generation 3 serves' in output and re.search(r'^generation +3$', output, re.M)
+        output = run(here(event), **variables)
+        assert 'Generation 4 serves' in output and re.search(r'"Status" : "Success"', output), output
+        wait_until(lambda: re.search(r'Stored [-0-9a-f]{44} as number 1$', ''.join(lines), re.M), 20, 'what the script prints')
+    run(here(saving), **variables)
+    with started(here(start), **variables):
+        run("sed -i 's/Good morning/Good evening/' ~/first-script/hello.py", **variables)
+        wait_until(lambda: run(here(ask), **variables).endswith('Good evening, Ada\n'), 20, 'what was saved')
 
 
 def test_the_first_script_of_the_readme(orthanc):
