@@ -12,6 +12,7 @@ import time
 import pytest
 
 import dicom
+from daemon import Daemon
 from server import PATIENCE, PID_ROUTE, REPOSITORY, free_port, is_alive, status, wait_until, write
 
 pytestmark = pytest.mark.ours
@@ -179,6 +180,17 @@ def test_the_status_tells_of_deaths_and_of_what_they_cost(orthanc):
     wait_until(lambda: server.get('/version').status_code == 200, 30, 'service')
     found = status(server)
     assert found['Deaths']['Count'] >= 2 and 'signal 9' in found['Deaths']['Last']['Reason']
+
+
+def test_the_status_tells_that_a_shared_pool_was_lost(orthanc):
+    """Whose process is not known here."""
+    pool = Daemon().start()
+    server = orthanc(script=SCRIPT, python={'Pool': pool.socket})
+    pool.kill()
+    wait_until(lambda: status(server)['Deaths']['Last'], 20, 'the loss')
+    (line,) = [line for line in run(server, 'status')[1].splitlines() if line.startswith('deaths')]
+    assert 'pool' in line and 'pid' not in line
+    pool.close()
 
 
 def test_the_status_tells_of_exceptions_of_callbacks(orthanc, tmp_path):

@@ -87,8 +87,9 @@ def describe(status):
             for last in exceptions['List'][:1]))
     if status['Deaths']['Last']:
         last = status['Deaths']['Last']
-        yield 'deaths        %d, the last at %s: %s (pid %d)' % (
-            status['Deaths']['Count'], last['At'], last['Reason'], last['Pid'])
+        yield 'deaths        %d, the last at %s: %s%s' % (
+            status['Deaths']['Count'], last['At'], last['Reason'],
+            ' (pid %d)' % last['Pid'] if last['Pid'] else '')     # a shared pool that was lost has none
     for route in status['WaitingRoutes']:
         yield 'route waits   ' + route
     for what in status['NeedRestart']:
