@@ -14,19 +14,7 @@ import time
 
 import fake_node
 import orthanc
-
-
-class Index:
-    def __init__(self, value):
-        self.value = value
-
-    def __index__(self):
-        return self.value
-
-
-class OnlyInt:
-    def __int__(self):
-        return 1
+from hostile_arguments import Index, OnlyInt  # noqa: F401 (for those that import this)
 
 
 class Real:
