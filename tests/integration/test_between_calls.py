@@ -41,6 +41,22 @@ def visit(output, uri, **request):
     output.AnswerBuffer(repr(found), 'text/plain')
 orthanc.RegisterRestCallback('/visit', visit)
 
+def leave_one(output, uri, **request):
+    """What is looked at is made, too: so it looks at nothing."""
+    kind = request['get']['kind']
+    if kind == 'local':
+        LOCAL.user = 'somebody'
+    elif kind == 'context':
+        VARIABLE.set('somebody')
+    elif kind == 'precision':
+        decimal.getcontext().prec = 3
+    else:
+        asyncio.set_event_loop(LOOP)
+    output.AnswerBuffer('left', 'text/plain')
+orthanc.RegisterRestCallback('/leave', leave_one)
+orthanc.RegisterRestCallback('/look', lambda output, uri, **request: output.AnswerBuffer(
+    repr(look()), 'text/plain'))
+
 def outer(output, uri, **request):
     leave('outer')
     nested = orthanc.RestApiGetAfterPlugins('/visit').decode()
@@ -97,6 +113,18 @@ def test_a_request_does_not_find_what_another_has_left_on_its_thread(servers):
         connection = server.connection()    # one thread of the server serves it all
         for _ in range(5):
             connection.request('GET', '/visit')
+            assert connection.getresponse().read().decode() == FRESH
+        connection.close()
+
+
+@pytest.mark.parametrize('kind', ['local', 'context', 'precision', 'loop'])
+def test_nor_does_it_find_one_thing_alone(servers, kind):
+    for server in servers.values():
+        connection = server.connection()
+        for _ in range(3):
+            connection.request('GET', '/leave?kind=' + kind)
+            assert connection.getresponse().read() == b'left'
+            connection.request('GET', '/look')
             assert connection.getresponse().read().decode() == FRESH
         connection.close()
 

@@ -33,6 +33,12 @@ nothing_was_left(void)
     if (state->c_profilefunc != NULL || state->c_tracefunc != NULL) {
         return false;
     }
+#if PY_VERSION_HEX >= 0x030D0000
+    /* threading.local is not in the dictionary any more. Who has only looked has it, too. */
+    if (state->threading_local_key != NULL) {
+        return false;
+    }
+#endif
     if (dict != NULL && PyDict_Size(dict) != 0 && !is_as_good_as_empty(dict)) {
         return false;
     }
