@@ -13,6 +13,7 @@ from conftest import PLUGINS
 
 SCRIPT = r'''
 import array, ctypes, decimal, enum, functools, http, io, mmap, sys, threading, types
+import numpy    # not in a callback: the official plugin on Python 3.14 has no stack for that there
 import orthanc
 
 class S(str): pass
