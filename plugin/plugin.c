@@ -13,7 +13,6 @@
 #include "plugin/admin.h"
 #include "plugin/config.h"
 #include "plugin/events.h"
-#include "plugin/heap.h"
 #include "plugin/last_jobs.h"
 #include "plugin/log.h"
 #include "plugin/metrics.h"
@@ -216,7 +215,6 @@ OrthancPluginInitialize(OrthancPluginContext *context)
         return -1;
     }
     describe_plugin(node->context);
-    opb_heap_teach();
     if (start(node) != OPB_OK) {
         end_node(node);
         return -1;

@@ -7,7 +7,7 @@ opb_compile_options(opb_plugin_test_support)
 target_link_libraries(opb_plugin_test_support PUBLIC opb_plugin opb_test_support Opb::jansson)
 
 foreach(name IN ITEMS call_stats callback_commitment callback_find callback_ingest callback_move
-  callback_storage callbacks facts handles heap history stack stacks_json waiting workers)
+  callback_storage callbacks facts handles history stack stacks_json waiting workers)
   opb_unit_test(${name} LIBS opb_plugin_test_support)
 endforeach()
 foreach(name IN ITEMS call call_nesting call_waiting service_lanes)
