@@ -34,7 +34,8 @@ nothing_was_left(void)
         return false;
     }
 #if PY_VERSION_HEX >= 0x030D0000
-    /* threading.local is not in the dictionary any more. Who has only looked has it, too. */
+    /* threading.local is not in the dictionary any more. Who has only looked has it, too.
+     */
     if (state->threading_local_key != NULL) {
         return false;
     }
