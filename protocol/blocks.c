@@ -49,7 +49,7 @@ map_aligned(size_t bytes)
     if (before < ALIGNMENT) {
         (void)munmap(map + before + bytes, ALIGNMENT - before);
     }
-    opb_pages_prefer_large(map + before, bytes);
+    opb_pages_prepare(map + before, bytes);
     return map + before;
 }
 
@@ -109,7 +109,7 @@ opb_block_alloc(size_t bytes)
     if (bytes < SMALLEST_BYTES || bytes > SIZE_MAX / 2) {
         void *memory = malloc(bytes);
 
-        opb_pages_provide(memory, bytes);
+        opb_pages_prepare(memory, bytes);
         return memory;
     }
     rounded = (bytes + ALIGNMENT - 1u) & ~(ALIGNMENT - 1u);

@@ -12,55 +12,52 @@
 #define SMALLEST_PROVIDED ((size_t)64 * 1024)
 #define FEW_PAGES         (SMALLEST_LARGE / 4096)
 
-/* The pages that are wholly inside: *first, and how many bytes they have. */
-static size_t
-pages_inside(void *memory, size_t bytes, size_t page_bytes, void **first)
+/* A hint: what the kernel says to it does not matter, nor to the one below. */
+static void
+prefer_large(void *first, size_t bytes)
 {
-    uintptr_t mask = (uintptr_t)page_bytes - 1u;
-    uintptr_t begin = ((uintptr_t)memory + mask) & ~mask;
-    uintptr_t end = ((uintptr_t)memory + bytes) & ~mask;
-
-    *first = (void *)begin;
-    return end > begin ? end - begin : 0;
+    (void)madvise(first, bytes, MADV_HUGEPAGE);
 }
 
-void
-opb_pages_prefer_large(void *memory, size_t bytes)
-{
-    long page_bytes = sysconf(_SC_PAGESIZE);
-    size_t inside;
-    void *first;
-
-    if (memory == NULL || bytes < SMALLEST_LARGE || page_bytes <= 0) {
-        return;
-    }
-    inside = pages_inside(memory, bytes, (size_t)page_bytes, &first);
-    /* only a hint: what it says does not matter */
-    (void)madvise(first, inside, MADV_HUGEPAGE);
-}
-
-void
-opb_pages_provide(void *memory, size_t bytes)
+/* From the first page on that is not there. */
+static void
+provide(uint8_t *first, size_t bytes, size_t page_bytes)
 {
     unsigned char is_there[FEW_PAGES];
-    long page_bytes = sysconf(_SC_PAGESIZE);
-    size_t count;
     size_t known = 0;
-    void *first;
 
-    if (memory == NULL || bytes < SMALLEST_PROVIDED || bytes >= SMALLEST_LARGE ||
-        page_bytes < 4096) {
-        return;
-    }
-    count = pages_inside(memory, bytes, (size_t)page_bytes, &first) / (size_t)page_bytes;
-    if (count == 0 || mincore(first, count * (size_t)page_bytes, is_there) != 0) {
+    if (mincore(first, bytes, is_there) != 0) {
         return; /* the pages come one by one */
     }
-    while (known < count && (is_there[known] & 1u) != 0) {
+    while (known < bytes / page_bytes && (is_there[known] & 1u) != 0) {
         known++;
     }
-    if (known < count) { /* as above: only a hint */
-        (void)madvise((uint8_t *)first + known * (size_t)page_bytes,
-                      (count - known) * (size_t)page_bytes, MADV_POPULATE_WRITE);
+    if (known < bytes / page_bytes) {
+        (void)madvise(first + known * page_bytes, bytes - known * page_bytes,
+                      MADV_POPULATE_WRITE);
+    }
+}
+
+void
+opb_pages_prepare(void *memory, size_t bytes)
+{
+    long page_bytes = sysconf(_SC_PAGESIZE);
+    uintptr_t mask = (uintptr_t)page_bytes - 1u;
+    uintptr_t first;
+    uintptr_t end;
+
+    if (memory == NULL || bytes < SMALLEST_PROVIDED || page_bytes < 4096) {
+        return;
+    }
+    first = ((uintptr_t)memory + mask) & ~mask; /* the pages that are wholly inside */
+    end = ((uintptr_t)memory + bytes) & ~mask;
+    if (end <= first) {
+        return;
+    }
+    if (bytes >= SMALLEST_LARGE) {
+        prefer_large((void *)first, end - first);
+    }
+    else {
+        provide((uint8_t *)first, end - first, (size_t)page_bytes);
     }
 }

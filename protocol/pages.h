@@ -11,14 +11,11 @@
 
 #include <stddef.h>
 
-/* For memory that has just been allocated and will be filled from end to end. Small memory
- * is left alone; a kernel that does not want to is fine. Changes no contents. */
-void opb_pages_prefer_large(void *memory, size_t bytes);
-
-/* For the same kind of memory, of a size between the small and the large: has the kernel
- * provide what it has not provided yet at once, not page by page (MADV_POPULATE_WRITE). An
- * older kernel than Linux 5.14, or one without memory to spare, is fine. Changes no
+/* For memory that has just been allocated and will be filled from end to end. What is large
+ * gets large pages, if the kernel wants to; of what is smaller it provides at once what it
+ * has not provided yet, not page by page (MADV_POPULATE_WRITE, Linux 5.14). Small memory
+ * is left alone; an older kernel, or one without memory to spare, is fine. Changes no
  * contents. */
-void opb_pages_provide(void *memory, size_t bytes);
+void opb_pages_prepare(void *memory, size_t bytes);
 
 #endif

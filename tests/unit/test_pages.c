@@ -58,7 +58,7 @@ fresh_pages_of_a_buffer_are_provided_at_once(void **state)
     if (!kernel_provides()) {
         skip();
     }
-    opb_pages_provide(memory + 16, 512 * KIB - 32); /* behind a header of malloc() */
+    opb_pages_prepare(memory + 16, 512 * KIB - 32); /* behind a header of malloc() */
     assert_int_equal(pages_there(memory, 512 * KIB), 512 * KIB / page_bytes - 2);
     assert_int_equal(munmap(memory, 512 * KIB), 0);
 }
@@ -72,7 +72,7 @@ pages_that_are_there_keep_their_contents(void **state)
     (void)state;
     memset(memory, 7, 256 * KIB);
     memory[512 * KIB - 1] = 9;
-    opb_pages_provide(memory, 512 * KIB);
+    opb_pages_prepare(memory, 512 * KIB);
     for (size_t i = 0; i < 256 * KIB; i++) {
         assert_int_equal(memory[i], 7);
     }
@@ -90,9 +90,9 @@ small_and_large_memory_is_left_alone(void **state)
     uint8_t *memory = fresh_memory(4096 * KIB);
 
     (void)state;
-    opb_pages_provide(NULL, 512 * KIB);
-    opb_pages_provide(memory, 64 * KIB - 1);
-    opb_pages_provide(memory, 4096 * KIB);
+    opb_pages_prepare(NULL, 512 * KIB);
+    opb_pages_prepare(memory, 64 * KIB - 1);
+    opb_pages_prepare(memory, 4096 * KIB);
     assert_int_equal(pages_there(memory, 4096 * KIB), 0);
     assert_int_equal(munmap(memory, 4096 * KIB), 0);
 }

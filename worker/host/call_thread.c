@@ -12,21 +12,23 @@
 
 #include <stdbool.h>
 
-/* repr() of a list or a dictionary leaves its list of what it is inside of, empty. */
+/* Nothing, or what repr() of a list or a dictionary leaves: its list of what it is inside
+ * of, empty. dict: NULL is fine. */
 static bool
 is_as_good_as_empty(PyObject *dict)
 {
-    PyObject *list = PyDict_GetItemString(dict, "Py_Repr"); /* borrowed */
+    Py_ssize_t size = dict != NULL ? PyDict_Size(dict) : 0;
+    PyObject *list =
+        size == 1 ? PyDict_GetItemString(dict, "Py_Repr") : NULL; /* borrowed */
 
-    return PyDict_Size(dict) == (list != NULL ? 1 : 0) &&
-           (list == NULL || (PyList_CheckExact(list) && PyList_GET_SIZE(list) == 0));
+    return size == 0 ||
+           (list != NULL && PyList_CheckExact(list) && PyList_GET_SIZE(list) == 0);
 }
 
 static bool
 nothing_was_left(void)
 {
     const PyThreadState *state = PyThreadState_Get();
-    PyObject *dict = PyThreadState_GetDict(); /* borrowed; NULL without an exception */
     PyObject *context;
     Py_ssize_t size = -1;
 
@@ -40,7 +42,7 @@ nothing_was_left(void)
         return false;
     }
 #endif
-    if (dict != NULL && PyDict_Size(dict) != 0 && !is_as_good_as_empty(dict)) {
+    if (!is_as_good_as_empty(PyThreadState_GetDict())) { /* borrowed */
         return false;
     }
     context = PyContext_CopyCurrent();

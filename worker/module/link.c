@@ -573,8 +573,7 @@ allocate_pybytes(void *Py_UNUSED(context), size_t bytes, void **owner)
         return NULL;
     }
     *owner = object;
-    opb_pages_prefer_large(PyBytes_AS_STRING(object), bytes);
-    opb_pages_provide(PyBytes_AS_STRING(object), bytes);
+    opb_pages_prepare(PyBytes_AS_STRING(object), bytes);
     return PyBytes_AS_STRING(object);
 }
 
