@@ -4,19 +4,17 @@
 import http.server
 import json
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from server import BUILD, PATIENCE, PID_ROUTE, REPOSITORY, wait_until
+from terminal import Terminal
 
 pytestmark = pytest.mark.ours
 
@@ -118,34 +116,13 @@ print(os.waitpid(pid, 0)[1])
 
 def test_the_prompt_is_one(server):
     """On a terminal: a banner, an echo of values, completion by the tabulator, control-D."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execvpe('/usr/bin/python3', ['/usr/bin/python3', COMMAND, 'console', '--url', server.url()],
-                   environment(TERM='dumb'))
-    seen = b''
-
-    def expect(pattern):
-        nonlocal seen
-        deadline = time.monotonic() + 30 * PATIENCE
-        while not re.search(pattern, seen):
-            assert select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0], seen
-            seen += os.read(terminal, 65536)
-        found = seen
-        seen = b''
-        return found
-    try:
-        banner = expect(rb'>>> $')
+    with Terminal(['/usr/bin/python3', COMMAND, 'console', '--url', server.url()], environment(TERM='dumb')) as terminal:
+        banner = terminal.expect(rb'>>> $')
         assert b'attached to Orthanc' in banner and b'not the script' in banner
-        os.write(terminal, b'orthanc.ErrorC\t).UNKNOWN_RESOURCE\n')
-        assert b'orthanc.ErrorCode' in expect(rb'\n17\r\n>>> $')
-        os.write(terminal, b'\x04')
-        assert os.waitpid(pid, 0)[1] == 0
-    finally:
-        os.close(terminal)
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        terminal.type(b'orthanc.ErrorC\t).UNKNOWN_RESOURCE\n')
+        assert b'orthanc.ErrorCode' in terminal.expect(rb'\n17\r\n>>> $')
+        terminal.type(b'\x04')
+        assert terminal.wait() == 0
 
 
 def test_it_ends_with_its_host_and_says_so(orthanc):

@@ -7,19 +7,16 @@ tests/run names what was not checked.
 
 import glob
 import os
-import pty
 import re
-import select
 import shutil
-import signal
 import subprocess
 import threading
-import time
 
 import pytest
 
 import test_machine
 from server import PATIENCE, PID_ROUTE, REPOSITORY
+from terminal import Terminal
 from test_machine import machine    # pylint: disable=unused-import
 
 pytestmark = [pytest.mark.ours,
@@ -151,27 +148,11 @@ def test_a_flame_graph_of_what_takes_the_time(server, tmp_path):
 
 
 def test_a_table_that_lives(server):
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execvpe('bash', ['bash', '-c', 'exec ' + recipe('top', server.host_pid())], {**os.environ, 'TERM': 'xterm'})
-    seen = b''
-    deadline = time.monotonic() + 30 * PATIENCE
-    try:
-        while not re.search(rb's +count \(script\.py\)', seen):
-            assert select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0], seen
-            try:
-                seen += os.read(terminal, 65536)
-            except OSError:
-                raise AssertionError('py-spy has ended: %r' % seen) from None
+    with Terminal(['bash', '-c', 'exec ' + recipe('top', server.host_pid())], {**os.environ, 'TERM': 'xterm'}) as terminal:
+        seen = terminal.expect(rb's +count \(script\.py\)')
         assert b'Collecting samples from' in seen and b'orthanc-python-host' in seen
-        os.write(terminal, b'\x03')     # Control-C, as its last line says
-        os.waitpid(pid, 0)
-    finally:
-        os.close(terminal)
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        terminal.type(b'\x03')     # Control-C, as its last line says
+        terminal.wait()
 
 
 def number_outside(number):

@@ -7,11 +7,10 @@ Elsewhere: what a node tells (test_facts.c), the same against a real Orthanc (te
 """
 
 import random
-import threading
 
 import fake_node
 import orthanc
-from module_support import Index, OnlyInt, bad, raises, settle, take
+from module_support import Index, OnlyInt, bad, in_threads, raises, settle, take
 
 QUERY = 900
 
@@ -178,11 +177,7 @@ def threads_share_facts():
             if query.GetFindQueryValue(i % 20) != str(i % 20) or query.GetFindQueryTagGroup(i % 20) != 42:
                 problems.append(i)
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, read)
     assert problems == []
     assert set(take()) == {f"FindQuery.GetFindQueryTagGroup(O{QUERY}, u{i})" for i in range(20)}
     settle()

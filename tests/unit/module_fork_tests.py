@@ -11,7 +11,7 @@ import threading
 
 import fake_node
 import orthanc
-from module_support import raises, settle, take, wait_for
+from module_support import in_threads, raises, settle, take, wait_for
 
 
 def in_child(function, meanwhile=None):
@@ -104,11 +104,7 @@ def registrations_in_a_fork_child_do_nothing_and_say_so_once():
 
 def threads_of_a_fork_child_share_a_limited_number_of_lanes():
     def child():
-        threads = [threading.Thread(target=orthanc.CheckVersion) for _ in range(50)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(50, orthanc.CheckVersion)
 
     fake_node.take()
     assert in_child(child) == 0

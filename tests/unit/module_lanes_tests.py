@@ -7,7 +7,7 @@ import time
 
 import fake_node
 import orthanc
-from module_support import raises, take, wait_for
+from module_support import in_threads, raises, take, wait_for
 
 
 def posts_wait_for_company_but_not_long():
@@ -146,11 +146,7 @@ def free_threads_share_a_limited_number_of_lanes():
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(150)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(150, work)
     assert failures == []
     assert 2 <= fake_node.most() <= 64, fake_node.most()
 

@@ -10,6 +10,7 @@ import enum
 import gc
 import importlib
 import os
+import threading
 import time
 
 import fake_node
@@ -92,3 +93,12 @@ def wait_for(what, seconds=5):
             return lines
         time.sleep(0.001)
     raise AssertionError(lines)
+
+
+def in_threads(count, work):
+    """So many threads at the same time, to the end of all."""
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

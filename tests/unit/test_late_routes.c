@@ -175,11 +175,10 @@ late_routes_are_left_alone_once_orthanc_stops(void **state)
     assert_int_equal(fake_calls(_OrthancPluginService_RestApiGet), 0);
 }
 
+/* A generation of two hosts follows, both with a route that Orthanc does not know. */
 static void
-late_route_of_a_new_generation_is_registered_once_for_all_its_hosts(void **state)
+begin_with_new_route(struct opb_node *node)
 {
-    struct opb_node *node = *state;
-
     routes_load_first(node);
     opb_node_set_phase(node, OPB_PHASE_RUNNING);
     opb_routes_begin(node->routes, routes_second_session);
@@ -189,6 +188,14 @@ late_route_of_a_new_generation_is_registered_once_for_all_its_hosts(void **state
     opb_routes_commit(node->routes, routes_second_session);
     opb_routes_join(node->routes, routes_third_session);
     opb_routes_look_for_late(node->routes);
+}
+
+static void
+late_route_of_a_new_generation_is_registered_once_for_all_its_hosts(void **state)
+{
+    struct opb_node *node = *state;
+
+    begin_with_new_route(node);
     opb_wait_until(has_new_route, node, 5000);
     assert_int_equal(routes_number_in(node, routes_second_session, 1), 5);
     assert_int_equal(routes_number_in(node, routes_third_session, 1), 6);
@@ -258,15 +265,7 @@ late_route_that_is_refused_is_said_once_for_all_hosts(void **state)
     struct opb_node *node = *state;
 
     routes_other_plugins("[\"dicom-web\", \"python\"]");
-    routes_load_first(node);
-    opb_node_set_phase(node, OPB_PHASE_RUNNING);
-    opb_routes_begin(node->routes, routes_second_session);
-    assert_int_equal(routes_add_in(node, routes_second_session, "Rest", "/new", 5), OPB_OK);
-    opb_routes_begin_follower(node->routes, routes_third_session);
-    assert_int_equal(routes_add_in(node, routes_third_session, "Rest", "/new", 6), OPB_OK);
-    opb_routes_commit(node->routes, routes_second_session);
-    opb_routes_join(node->routes, routes_third_session);
-    opb_routes_look_for_late(node->routes);
+    begin_with_new_route(node);
     opb_wait_until(is_refused, node, 5000);
     opb_routes_forget(node->routes, routes_second_session);
     assert_false(opb_routes_has_waiting(node->routes));

@@ -19,6 +19,15 @@ expect_death(struct pool *pool, uint32_t host)
     return died;
 }
 
+/* A pool with a host that runs, and one beside it. */
+static void
+start_both(struct pool *pool, struct host_news *first, struct host_news *next)
+{
+    pool_start(pool, true, NULL);
+    *first = pool_attach(pool);
+    *next = pool_start_next(pool);
+}
+
 static void
 the_next_host_runs_beside_the_other_and_takes_its_place(void **state)
 {
@@ -27,9 +36,7 @@ the_next_host_runs_beside_the_other_and_takes_its_place(void **state)
     struct host_news next;
 
     (void)state;
-    pool_start(&pool, true, NULL);
-    first = pool_attach(&pool);
-    next = pool_start_next(&pool);
+    start_both(&pool, &first, &next);
     assert_int_equal(next.host, 2);
     pool_expect_echo(&pool, first.host);
     pool_expect_echo(&pool, next.host);
@@ -54,9 +61,7 @@ a_next_host_that_dies_is_reported_and_not_replaced(void **state)
     struct host_news next;
 
     (void)state;
-    pool_start(&pool, true, NULL);
-    first = pool_attach(&pool);
-    next = pool_start_next(&pool);
+    start_both(&pool, &first, &next);
     pool_replace_host(&pool, next.host, "could not load the script");
     assert_string_equal(expect_death(&pool, next.host).text, "could not load the script");
     pool_expect_echo(&pool, first.host);
@@ -75,9 +80,7 @@ the_host_that_runs_is_replaced_while_there_is_a_next_one(void **state)
     struct host_news third;
 
     (void)state;
-    pool_start(&pool, true, NULL);
-    first = pool_attach(&pool);
-    next = pool_start_next(&pool);
+    start_both(&pool, &first, &next);
     assert_int_equal(kill(first.pid, SIGKILL), 0);
     (void)expect_death(&pool, first.host);
     third = pool_news(&pool, OPB_CONTROL_HOST_STARTED);
@@ -100,9 +103,7 @@ a_switch_to_a_host_that_has_died_starts_another(void **state)
     struct host_news next;
 
     (void)state;
-    pool_start(&pool, true, NULL);
-    first = pool_attach(&pool);
-    next = pool_start_next(&pool);
+    start_both(&pool, &first, &next);
     assert_int_equal(kill(next.pid, SIGKILL), 0);
     (void)expect_death(&pool, next.host);
     pool_switch(&pool, next.host);
@@ -121,9 +122,7 @@ detach_waits_for_hosts_without_a_place_too(void **state)
     struct host_news beside;
 
     (void)state;
-    pool_start(&pool, true, NULL);
-    first = pool_attach(&pool);
-    next = pool_start_next(&pool);
+    start_both(&pool, &first, &next);
     pool_switch(&pool, next.host);
     beside = pool_start_next(&pool);
     pool_ask_detach(&pool, 0);
