@@ -2,7 +2,7 @@
 /* plugin/host_news.c - what the pool says of hosts: one has started, one has died
  *
  * Here:      the host of a place comes and goes, and the log and the history say so. For
- *            control.c, on the supervisor thread (opb_place_end_host() also elsewhere).
+ *            control.c, on the supervisor thread.
  * Elsewhere: the same for hosts of the next generation, and of earlier ones
  *            (generations.c), loading the script (loader.c).
  */
@@ -16,33 +16,95 @@
 #include <stdio.h>
 #include <string.h>
 
-void
-opb_place_end_host(struct opb_place *place, const char *reason)
-{
-    struct opb_pool *pool = place->pool;
+/* Who runs, or was to run, in a place: to be ended without a lock. */
+struct leaving {
     struct opb_session *host;
     struct opb_session *arrived;
+};
 
-    pthread_mutex_lock(&pool->lock);
-    host = place->host;
-    arrived = place->arrived;
+/* With the lock held: who is there now. A switch may give the place to another as soon as
+ * the lock is free, which must not be ended in this one's stead. */
+static struct leaving
+take_host(struct opb_place *place)
+{
+    struct leaving leaving = {.host = place->host, .arrived = place->arrived};
+
     place->host = NULL;
     place->arrived = NULL;
-    pthread_mutex_unlock(&pool->lock);
-    if (host != NULL) {
-        opb_session_end(host, reason);
-        opb_services_disallow(pool->node->services, host);
-        opb_routes_forget(pool->node->routes, host);
+    return leaving;
+}
+
+static void
+end_leaving(struct opb_pool *pool, const struct leaving *leaving, const char *reason)
+{
+    opb_session_unref(leaving->arrived);
+    if (leaving->host != NULL) {
+        opb_pool_drop_session(pool, leaving->host, reason);
     }
-    opb_session_unref(arrived);
-    opb_session_unref(host);
 }
 
 void
 opb_pool_end_hosts(struct opb_pool *pool, const char *reason)
 {
     for (uint32_t i = 0; i < pool->place_count; i++) {
-        opb_place_end_host(&pool->places[i], reason);
+        struct leaving leaving;
+
+        pthread_mutex_lock(&pool->lock);
+        leaving = take_host(&pool->places[i]);
+        pthread_mutex_unlock(&pool->lock);
+        end_leaving(pool, &leaving, reason);
+    }
+}
+
+/* With the lock held, then wake. True: the host was started for a place that is lost. */
+static bool
+is_unneeded(struct opb_pool *pool, uint32_t host)
+{
+    if (pool->switching_host == 0) {
+        return false;
+    }
+    opb_pool_doom(pool, host, OPB_NOT_NEEDED);
+    return true;
+}
+
+/* The place is free for a new host. False: it is not for this one. */
+static bool
+make_room(struct opb_place *place, uint32_t host)
+{
+    struct opb_pool *pool = place->pool;
+    struct leaving leaving = {.host = NULL};
+    bool is_late;
+
+    pthread_mutex_lock(&pool->lock);
+    is_late = is_unneeded(pool, host);
+    if (!is_late) {
+        leaving = take_host(place);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    end_leaving(pool, &leaving, "was replaced by another");
+    return !is_late;
+}
+
+/* Takes session. */
+static void
+settle(struct opb_place *place, struct opb_session *session)
+{
+    struct opb_pool *pool = place->pool;
+    bool is_late;
+
+    pthread_mutex_lock(&pool->lock);
+    is_late = is_unneeded(pool, opb_session_host(session)); /* since room was made for it */
+    if (!is_late) {
+        place->host = session;
+        if (!pool->is_stopping) {
+            place->arrived = opb_session_ref(session);
+        }
+        pthread_cond_broadcast(&pool->changed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (is_late) {
+        opb_pool_drop_session(pool, session, OPB_NOT_NEEDED);
+        opb_pool_wake(pool);
     }
 }
 
@@ -51,8 +113,6 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
 {
     struct opb_pool *pool = context;
     struct opb_session *session;
-    struct opb_place *place;
-    bool is_unneeded;
 
     if (!opb_pool_admit(pool, pid)) {
         return;
@@ -64,32 +124,18 @@ opb_pool_host_started(void *context, uint32_t host, pid_t pid, uint32_t worker)
             host);
         return;
     }
-    place = &pool->places[worker];
-    pthread_mutex_lock(&pool->lock);
-    is_unneeded = pool->switching_host != 0; /* it was started for the place that is lost */
-    if (is_unneeded) {
-        opb_pool_doom(pool, host, OPB_NOT_NEEDED);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    if (is_unneeded) {
+    if (!make_room(&pool->places[worker], host)) {
         opb_pool_wake(pool);
         return;
     }
-    opb_place_end_host(place, "was replaced by another");
     if (opb_session_new(&session, pool->node, host, pid, worker) != OPB_OK) {
         opb_log_error("Not enough memory for the new host (pid %ld): calls to it will fail",
                       (long)pid);
         return;
     }
-    opb_log_info("Host %u has started (pid %ld)", host, (long)pid);
     opb_services_allow(pool->node->services, session);
-    pthread_mutex_lock(&pool->lock);
-    place->host = session;
-    if (!pool->is_stopping) {
-        place->arrived = opb_session_ref(session);
-    }
-    pthread_cond_broadcast(&pool->changed);
-    pthread_mutex_unlock(&pool->lock);
+    opb_log_info("Host %u has started (pid %ld)", host, (long)pid);
+    settle(&pool->places[worker], session);
 }
 
 void
@@ -137,7 +183,7 @@ void
 opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
 {
     struct opb_pool *pool = context;
-    struct opb_place *place = NULL;
+    struct leaving leaving = {.host = NULL};
     bool is_counted;
     bool is_starting;
     bool is_stopping;
@@ -154,13 +200,13 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
         return;
     }
     pthread_mutex_lock(&pool->lock);
+    is_counted = has_served(pool, host, pid);
     for (uint32_t i = 0; i < pool->place_count; i++) {
         if (pool->places[i].host != NULL &&
             opb_session_host(pool->places[i].host) == host) {
-            place = &pool->places[i];
+            leaving = take_host(&pool->places[i]);
         }
     }
-    is_counted = has_served(pool, host, pid);
     is_starting = pool->is_starting;
     is_stopping = pool->is_stopping;
     if (is_starting) {
@@ -176,7 +222,5 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
             opb_pool_note_death(pool, pid, reason);
         }
     }
-    if (place != NULL) {
-        opb_place_end_host(place, reason);
-    }
+    end_leaving(pool, &leaving, reason);
 }

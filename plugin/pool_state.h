@@ -173,9 +173,8 @@ void opb_pool_dismiss(struct opb_pool *pool);
 /* host_news.c */
 void opb_pool_host_started(void *context, uint32_t host, pid_t pid, uint32_t worker);
 void opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason);
-/* The host that runs there now is gone, or has to go. */
-void opb_place_end_host(struct opb_place *place, const char *reason);
-void opb_pool_end_hosts(struct opb_pool *pool, const char *reason); /* all */
+/* Those of the current generation are gone, or have to go. */
+void opb_pool_end_hosts(struct opb_pool *pool, const char *reason);
 void opb_pool_note_death(struct opb_pool *pool, pid_t pid,
                          const char *reason); /* for the status */
 
