@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts the tests in JUnit files: prints 'passed failed skipped', with --reasons how often
-each reason for skipping was given.
+each reason for skipping was given, with --failures what the tests that failed said.
 
 One entry of ctest is a program with many tests; what cmocka or pytest say at its end
 is counted instead of the entry. A program that ends badly without saying so is one failure.
@@ -13,6 +13,8 @@ import xml.etree.ElementTree as ElementTree
 
 CMOCKA = re.compile(r'^\[  (PASSED|FAILED)  \] (\d+) test\(s\)', re.MULTILINE)
 PYTEST = re.compile(r'^=* ?(?:\d+ \w+, )*\d+ \w+ in [\d.]+s.*$', re.MULTILINE)
+TELLING = re.compile(r'LINE   |ERROR|Error|FAILED|Sanitizer|SUMMARY|did not come true')
+LAST_LINES = 20
 UNITTEST = re.compile(r'^Ran (\d+) tests? in ', re.MULTILINE)
 
 
@@ -34,11 +36,27 @@ def program_counts(output):
     return None
 
 
+def has_failed(case):
+    return (case.find('failure') is not None or case.find('error') is not None
+            or case.get('status') == 'fail')
+
+
+def failures(paths):
+    """Of each test that failed: its name, the lines that tell why, and its last ones."""
+    result = []
+    for path in paths:
+        for case in filter(has_failed, ElementTree.parse(path).iter('testcase')):
+            said = '\n'.join(filter(None, (case.findtext(tag) for tag in
+                                           ('failure', 'error', 'system-out')))).splitlines()
+            early = [line for line in said[:-LAST_LINES] if TELLING.search(line)]
+            result += ['%s:' % case.get('name'), *early[:LAST_LINES], *said[-LAST_LINES:]]
+    return result
+
+
 def count(path):
     passed = failed = skipped = 0
     for case in ElementTree.parse(path).iter('testcase'):
-        is_bad = (case.find('failure') is not None or case.find('error') is not None
-                  or case.get('status') == 'fail')
+        is_bad = has_failed(case)
         if case.find('skipped') is not None or case.get('status') in ('notrun', 'disabled'):
             skipped += 1
             continue
@@ -61,6 +79,9 @@ def reasons(paths):
 def main():
     if sys.argv[1:2] == ['--reasons']:
         print('\n'.join(reasons(sys.argv[2:])))
+        return
+    if sys.argv[1:2] == ['--failures']:
+        print('\n'.join(failures(sys.argv[2:])))
         return
     totals = [0, 0, 0]
     for path in sys.argv[1:]:

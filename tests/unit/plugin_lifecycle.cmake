@@ -15,4 +15,19 @@ foreach(name IN ITEMS plugin plugin_reload plugin_replace)
   target_compile_definitions(test_${name} PRIVATE
     OPB_TEST_WORKER="$<TARGET_FILE:orthanc-python-worker>"
     OPB_TEST_SCRIPT_HOST="$<TARGET_FILE:opb_script_host>")
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT OPB_TEST_LOG=1)
 endforeach()
+
+# The same with threads that are late at random (shake.c), which no sanitizer instruments.
+if(NOT OPB_SANITIZE MATCHES thread)
+  add_library(opb_test_shake MODULE shake.c)
+  set_target_properties(opb_test_shake PROPERTIES C_STANDARD 11)
+  target_compile_options(opb_test_shake PRIVATE -Wall -Wextra -Wshadow -Wconversion -Werror)
+  target_compile_definitions(opb_test_shake PRIVATE _GNU_SOURCE)
+  target_link_libraries(opb_test_shake PRIVATE ${CMAKE_DL_LIBS})
+  foreach(name IN ITEMS plugin plugin_reload plugin_replace)
+    add_test(NAME ${name}_shaken COMMAND test_${name})
+    set_tests_properties(${name}_shaken PROPERTIES TIMEOUT 300 LABELS unit ENVIRONMENT
+      "LD_PRELOAD=$<TARGET_FILE:opb_test_shake>;ASAN_OPTIONS=verify_asan_link_order=0;OPB_TEST_LOG=1")
+  endforeach()
+endif()

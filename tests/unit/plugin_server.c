@@ -115,21 +115,6 @@ server_end(void **state)
 }
 
 static bool
-log_has(void *text)
-{
-    return fake_log_has(text);
-}
-
-void
-server_await_log(const char *text)
-{
-    char copy[128];
-
-    (void)snprintf(copy, sizeof(copy), "%s", text);
-    opb_wait_until(log_has, copy, WAIT_MS);
-}
-
-static bool
 has_host(void *context)
 {
     struct opb_node *node = opb_node_current();
@@ -235,7 +220,7 @@ server_kill_daemon_before_reload(void)
     pid = server_await_host(0);
     assert_int_equal(kill(server_daemon_of(pid), SIGKILL), 0);
     server_reload(); /* it may come before or after the news */
-    server_await_log("The worker is running again");
+    fake_await_log("The worker is running again");
     (void)server_await_host(pid);
     do {
         server_reload();

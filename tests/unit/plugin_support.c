@@ -21,6 +21,7 @@
 #define MAX_SERVICES 64u
 #define MAX_LANES    64u
 #define LOG_BYTES    65536u
+#define LOG_WAIT_MS  30000u
 
 static struct {
     pthread_mutex_t lock;
@@ -154,6 +155,21 @@ bool
 fake_log_has(const char *text)
 {
     return fake_log_count(text) > 0;
+}
+
+static bool
+log_has(void *text)
+{
+    return fake_log_has(text);
+}
+
+void
+fake_await_log(const char *text)
+{
+    char copy[128];
+
+    (void)snprintf(copy, sizeof(copy), "%s", text);
+    opb_wait_until(log_has, copy, LOG_WAIT_MS);
 }
 
 static struct {
@@ -336,12 +352,24 @@ fake_host_lanes(void)
     return count;
 }
 
+static void
+end_session(void)
+{
+    struct opb_session *session;
+
+    pthread_mutex_lock(&host.lock);
+    session = host.session != NULL ? opb_session_ref(host.session) : NULL;
+    pthread_mutex_unlock(&host.lock);
+    if (session != NULL) {
+        opb_session_end(session, "is no longer needed");
+    }
+    opb_session_unref(session);
+}
+
 void
 fake_node_free(struct opb_node *node)
 {
-    if (host.session != NULL) {
-        opb_session_end(host.session, "is no longer needed");
-    }
+    end_session();
     if (host.listen_fd >= 0) {
         close(host.end_pipe[1]);
         opb_thread_join(host.acceptor);
@@ -353,6 +381,7 @@ fake_node_free(struct opb_node *node)
             opb_lane_close(host.lanes[i].lane);
         }
         host.listen_fd = -1;
+        end_session(); /* a lane may have activated another meanwhile */
     }
     opb_session_unref(host.session);
     host.session = NULL;

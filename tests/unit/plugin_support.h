@@ -23,6 +23,7 @@ void fake_on(_OrthancPluginService service, fake_service function);
 unsigned fake_calls(_OrthancPluginService service); /* how often it was called */
 bool fake_log_has(const char *text);
 unsigned fake_log_count(const char *text);
+void fake_await_log(const char *text); /* said by another thread, soon */
 
 /* A node, current, in OPB_PHASE_RUNNING, with routes and without a host. */
 struct opb_node *fake_node_new(void);
