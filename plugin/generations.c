@@ -361,41 +361,34 @@ find_next(const struct opb_pool *pool, uint32_t host, pid_t pid)
 }
 
 bool
-opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
-                         const char *reason)
+opb_generation_find_dead(struct opb_pool *pool, struct opb_dead *dead)
 {
-    struct opb_session *session;
-    bool has_failed;
-    bool is_next;
-    bool is_early;
+    dead->session = find_next(pool, dead->host, dead->pid);
+    dead->is_next = dead->session != NULL;
+    dead->is_early = dead->is_next && pool->step == OPB_STEP_STARTING;
+    dead->is_unborn = !dead->is_next && pool->step == OPB_STEP_STARTING &&
+                      pool->failed_host == dead->host && dead->pid == 0;
+    if (!dead->is_next && !dead->is_unborn) {
+        dead->session = opb_retired_find(pool, dead->host, dead->pid);
+    }
+    return dead->session != NULL || dead->is_unborn;
+}
 
-    pthread_mutex_lock(&pool->lock);
-    session = find_next(pool, host, pid);
-    is_next = session != NULL;
-    is_early = is_next && pool->step == OPB_STEP_STARTING;
-    has_failed = !is_next && pool->step == OPB_STEP_STARTING && pool->failed_host == host &&
-                 pid == 0;
-    pthread_mutex_unlock(&pool->lock);
-    if (has_failed) {
-        opb_log_error("A host for the next generation %s", reason);
-        fail_starting(pool, reason, true);
-        return true;
+void
+opb_generation_end_dead(struct opb_pool *pool, const struct opb_dead *dead)
+{
+    if (dead->is_unborn) {
+        opb_log_error("A host for the next generation %s", dead->reason);
+        fail_starting(pool, dead->reason, true);
+        return;
     }
-    if (session == NULL) {
-        session = opb_retired_find(pool, host, pid);
-    }
-    if (session == NULL) {
-        return strcmp(reason, OPB_NOT_NEEDED) == 0 ||
-               strcmp(reason, OPB_NOT_FINISHED) == 0; /* we have ended it, unseen */
-    }
-    opb_log_info("The host (pid %ld) of %s generation %s", (long)pid,
-                 is_next ? "the next" : "an earlier", reason);
-    opb_session_end(session, reason); /* who waits for it goes on */
-    opb_session_unref(session);
-    if (is_early) {
+    opb_log_info("The host (pid %ld) of %s generation %s", (long)dead->pid,
+                 dead->is_next ? "the next" : "an earlier", dead->reason);
+    opb_session_end(dead->session, dead->reason); /* who waits for it goes on */
+    opb_session_unref(dead->session);
+    if (dead->is_early) {
         fail_starting(pool, "A host of the next generation has ended", false);
     }
-    return true;
 }
 
 /* With the lock held: a reference to a session that is not of the current generation, and

@@ -96,6 +96,7 @@ settle(struct opb_place *place, struct opb_session *session)
     is_late = is_unneeded(pool, opb_session_host(session)); /* since room was made for it */
     if (!is_late) {
         place->host = session;
+        place->is_unwanted = false;
         if (!pool->is_stopping) {
             place->arrived = opb_session_ref(session);
         }
@@ -179,11 +180,65 @@ has_served(const struct opb_pool *pool, uint32_t host, pid_t pid)
     return false;
 }
 
+/* It is dead: who hangs is not to be told to the pool, nor waited for. Last, as until its
+ * session has ended others may still find that it hangs. */
+static void
+forget_hung(struct opb_pool *pool, uint32_t host)
+{
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        struct opb_place *place = &pool->places[i];
+
+        pthread_mutex_lock(&pool->lock);
+        if (place->hung_host == host) {
+            place->hung_host = 0;
+        }
+        pthread_mutex_unlock(&pool->lock);
+        if (place->hung_sent == host) {
+            place->hung_end_ms = OPB_FOREVER;
+        }
+    }
+}
+
+/* With the lock held: the host, if it is of the current generation. */
+static struct leaving
+take_dead(struct opb_pool *pool, uint32_t host)
+{
+    struct leaving leaving = {.host = NULL};
+
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        if (pool->places[i].host != NULL &&
+            opb_session_host(pool->places[i].host) == host) {
+            leaving = take_host(&pool->places[i]);
+        }
+    }
+    return leaving;
+}
+
+/* No host of another generation. */
+static void
+end_current(struct opb_pool *pool, const struct opb_dead *dead,
+            const struct leaving *leaving, bool is_counted, bool is_stopping)
+{
+    if (leaving->host == NULL && (strcmp(dead->reason, OPB_NOT_NEEDED) == 0 ||
+                                  strcmp(dead->reason, OPB_NOT_FINISHED) == 0)) {
+        return; /* we have ended it, unseen */
+    }
+    log_death(pool, dead->pid, dead->reason, is_stopping);
+    if (is_counted) {
+        opb_pool_note_death(pool, dead->pid, dead->reason);
+    }
+    end_leaving(pool, leaving, dead->reason);
+}
+
+/* One look under the lock tells which generation it is of: a switch may come at any time.
+ */
 void
 opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
 {
     struct opb_pool *pool = context;
+    struct opb_dead dead = {.host = host, .pid = pid, .reason = reason};
     struct leaving leaving = {.host = NULL};
+    bool is_other;
     bool is_counted;
     bool is_starting;
     bool is_stopping;
@@ -191,21 +246,11 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
     if (pid > 1) { /* the pool has reaped the leader, and killed the rest */
         opb_pool_remove_group(pool, pid);
     }
-    for (uint32_t i = 0; i < pool->place_count; i++) {
-        if (host == pool->places[i].hung_sent) {
-            pool->places[i].hung_end_ms = OPB_FOREVER;
-        }
-    }
-    if (opb_generation_host_died(pool, host, pid, reason)) {
-        return;
-    }
     pthread_mutex_lock(&pool->lock);
+    is_other = opb_generation_find_dead(pool, &dead);
     is_counted = has_served(pool, host, pid);
-    for (uint32_t i = 0; i < pool->place_count; i++) {
-        if (pool->places[i].host != NULL &&
-            opb_session_host(pool->places[i].host) == host) {
-            leaving = take_host(&pool->places[i]);
-        }
+    if (!is_other) {
+        leaving = take_dead(pool, host);
     }
     is_starting = pool->is_starting;
     is_stopping = pool->is_stopping;
@@ -216,11 +261,14 @@ opb_pool_host_died(void *context, uint32_t host, pid_t pid, const char *reason)
         pthread_cond_broadcast(&pool->changed);
     }
     pthread_mutex_unlock(&pool->lock);
-    if (!is_starting) {
-        log_death(pool, pid, reason, is_stopping);
-        if (is_counted) {
-            opb_pool_note_death(pool, pid, reason);
-        }
+    if (is_other) {
+        opb_generation_end_dead(pool, &dead);
     }
-    end_leaving(pool, &leaving, reason);
+    else if (is_starting) {
+        end_leaving(pool, &leaving, reason);
+    }
+    else {
+        end_current(pool, &dead, &leaving, is_counted, is_stopping);
+    }
+    forget_hung(pool, host);
 }

@@ -52,7 +52,7 @@ leave_place(struct opb_place *place)
         free(retired);
         return false;
     }
-    (void)opb_session_condemn(retired->session); /* no more calls; false: it is dead */
+    opb_session_leave(retired->session); /* drivers that it has left still call it */
     opb_retired_begin(retired);
     return true;
 }
@@ -63,6 +63,9 @@ opb_pool_leaving_news(void *context)
     struct opb_pool *pool = context;
     bool has_left = false;
 
+    pthread_mutex_lock(&pool->lock);
+    pool->is_leaving = !pool->is_starting; /* till it is lost */
+    pthread_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->place_count; i++) {
         has_left = leave_place(&pool->places[i]) || has_left;
     }

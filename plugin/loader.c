@@ -85,7 +85,8 @@ admit(struct opb_place *place, struct opb_session *session, struct opb_lane **la
 
     pthread_mutex_lock(&pool->lock);
     other = opb_place_other(place);
-    if (place->host != session || (is_follower && other == NULL)) {
+    if (place->host != session || place->is_unwanted || pool->is_leaving ||
+        (is_follower && other == NULL)) {
         status = OPB_GONE;
     }
     else if (other != NULL &&
@@ -221,8 +222,10 @@ load_later_host(struct opb_place *place, struct opb_session *session)
     char message[OPB_POOL_TEXT_BYTES * 2];
     char death[64];
     enum opb_status status;
+    bool is_doomed = false;
     bool is_stopping;
     bool is_starting;
+    bool is_late; /* the script is not to blame */
     bool is_logged;
 
     status = opb_place_load(place, session, has_other(place), &is_logged, message,
@@ -230,13 +233,19 @@ load_later_host(struct opb_place *place, struct opb_session *session)
     pthread_mutex_lock(&pool->lock);
     is_stopping = pool->is_stopping;
     is_starting = pool->is_starting;
+    is_late = status == OPB_GONE && message[0] == '\0';
     if (status != OPB_OK && !is_starting) {
-        pool->is_broken = true;
-        if (!is_stopping && !opb_session_is_dead(session) && place->host == session) {
+        pool->is_broken = pool->is_broken || !is_late;
+        is_doomed = !is_stopping && !opb_session_is_dead(session) &&
+                    place->host == session && !place->is_unwanted;
+        if (is_doomed) {
             opb_pool_doom(pool, opb_session_host(session), OPB_COULD_NOT_LOAD);
         }
     }
     pthread_mutex_unlock(&pool->lock);
+    if (is_doomed) {
+        opb_pool_wake(pool);
+    }
     if (is_starting) {
         if (status != OPB_OK) {
             fail_start(pool, message, is_logged);
@@ -249,15 +258,14 @@ load_later_host(struct opb_place *place, struct opb_session *session)
         return;
     }
     opb_session_death(session, death, sizeof(death));
-    if (is_stopping || strcmp(death, OPB_NOT_NEEDED) == 0 ||
-        (status == OPB_GONE && message[0] == '\0')) {
+    if (is_stopping || is_late || strcmp(death, OPB_NOT_NEEDED) == 0) {
         return; /* another generation has taken its place meanwhile */
     }
     if (message[0] != '\0' && !is_logged) {
         opb_log_error("%s", message);
     }
     log_unloaded(place, session);
-    opb_pool_wake(pool);
+    opb_pool_wake(pool); /* the files are watched in another way now */
 }
 
 void *

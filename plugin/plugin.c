@@ -69,6 +69,7 @@ end_node(struct opb_node *node)
         opb_events_free(node->events);
         node->events = NULL;
     }
+    opb_pool_free(node); /* after the thread of events, which may be at the end of a call */
     if (node->routes != NULL) {
         opb_routes_free(node->routes);
         node->routes = NULL;

@@ -310,6 +310,7 @@ end_start(struct opb_pool *pool)
     opb_generation_note(pool, 1, pid, "Orthanc has started", "");
     if (is_gone && pool->failure[0] != '\0') {
         opb_log_error("%s; a new one is being started", pool->failure);
+        opb_pool_wake(pool); /* the pool itself may be lost (relaunch.c) */
     }
 }
 
@@ -377,6 +378,7 @@ stop_loaders(struct opb_pool *pool)
     }
 }
 
+/* All but the memory: a call that comes to its end may still look at the pool. */
 static void
 release(struct opb_pool *pool)
 {
@@ -384,6 +386,7 @@ release(struct opb_pool *pool)
 
     opb_pool_end_hosts(pool, "was ended, since the server stops");
     opb_generation_lose(pool, "was ended, since the server stops");
+    opb_retired_reap(pool, true); /* begun by the supervisor thread, at its end */
     for (uint32_t i = 0; i < pool->place_count; i++) {
         struct opb_lane *no_lane = NULL;
         struct opb_main_lane old;
@@ -395,8 +398,7 @@ release(struct opb_pool *pool)
     }
     opb_services_close(node->services);
     node->services = NULL;
-    free_pool(pool);
-    node->pool = NULL;
+    pool->is_released = true;
 }
 
 enum opb_status
@@ -449,8 +451,8 @@ opb_pool_stop(struct opb_node *node)
 {
     struct opb_pool *pool = node->pool;
 
-    if (pool == NULL) {
-        return;
+    if (pool == NULL || pool->is_released) {
+        return; /* it was never there, or its start has failed */
     }
     stop_loaders(pool);
     opb_generation_stop(pool);
@@ -458,4 +460,15 @@ opb_pool_stop(struct opb_node *node)
     stop_supervisor(pool);
     opb_pool_dismiss(pool);
     release(pool);
+}
+
+void
+opb_pool_free(struct opb_node *node)
+{
+    struct opb_pool *pool = node->pool;
+
+    node->pool = NULL;
+    if (pool != NULL) {
+        free_pool(pool);
+    }
 }

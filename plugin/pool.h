@@ -57,5 +57,7 @@ void opb_pool_limit_calls(struct opb_pool *pool);
 /* OrthancPluginFinalize: Finalize call on the calling thread within StopTimeout, then the
  * daemon ends; reaps, joins, removes the directory. Always succeeds in the end. */
 void opb_pool_stop(struct opb_node *node);
+/* Last, when no thread is left that may look at node->pool; which may be NULL. */
+void opb_pool_free(struct opb_node *node);
 
 #endif

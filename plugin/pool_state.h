@@ -52,6 +52,18 @@ struct opb_doomed {
     const char *reason; /* static */
 };
 
+/* A host of another generation than the current one, of which the pool says that it has
+ * died. */
+struct opb_dead {
+    uint32_t host;
+    pid_t pid;
+    const char *reason;
+    struct opb_session *session; /* a reference; NULL: there never was one */
+    bool is_next;
+    bool is_early;  /* of the next generation, which is not complete yet */
+    bool is_unborn; /* a process that could not be started */
+};
+
 /* A host whose generation comes to its end (retire.c). */
 struct opb_retired {
     struct opb_retired *next;
@@ -84,6 +96,7 @@ struct opb_place {
     struct opb_session *main_session; /* whose main lane that is; a reference */
     struct opb_lane *main_lane;
     bool is_loaded;           /* the main session has loaded the script */
+    bool is_unwanted;         /* the host that loads is about to end: it shall not serve */
     struct opb_session *next; /* of the next generation; a reference */
     struct opb_lane *next_lane;
     enum opb_next_state next_state;
@@ -111,6 +124,7 @@ struct opb_pool {
 
     pthread_t supervisor;
     bool has_supervisor;
+    bool is_released; /* nothing runs any more: the starting thread's */
 
     uint32_t place_count; /* never changes; node->worker_count of them are in use */
     struct opb_place *places;
@@ -123,6 +137,7 @@ struct opb_pool {
     bool is_starting;      /* in Initialize: the first failure is the last */
     bool is_stopping;      /* no new host, no new daemon */
     bool is_ended;         /* the supervisor thread leaves */
+    bool is_leaving;       /* the pool is about to end: no other host comes into service */
     bool is_detach_wanted;
     bool is_detach_sent;
     bool is_detached;                  /* all hosts have ended, or the pool is lost */
@@ -198,6 +213,9 @@ uint64_t opb_pool_hung_end_ms(const struct opb_pool *pool);
 void opb_pool_lose(struct opb_pool *pool, const char *why);
 /* True: the connection is to be served again before anything is polled. */
 bool opb_pool_relaunch(struct opb_pool *pool);
+/* Woken: if the pool was lost at the very end of Orthanc's start, which nobody has seen to
+ * by now, plans another one. */
+void opb_pool_mend_start(struct opb_pool *pool);
 
 /* last_calls.c: when it is time, OPB_FOREVER: never; and what is to be done then. */
 uint64_t opb_pool_calls_end_ms(struct opb_pool *pool);
@@ -241,8 +259,8 @@ void opb_pool_leaving_news(void *context);
 /* retire.c: generations that come to their end. */
 /* A host that has lost its place, in the list: gives it a thread. Takes it. */
 void opb_retired_begin(struct opb_retired *retired);
-/* A reference to the session of the host of one of them, or NULL. */
-struct opb_session *opb_retired_find(struct opb_pool *pool, uint32_t host, pid_t pid);
+/* With the lock held: a reference to the session of the host of one of them, or NULL. */
+struct opb_session *opb_retired_find(const struct opb_pool *pool, uint32_t host, pid_t pid);
 /* Joins the threads that have ended; is_all: that will end. */
 void opb_retired_reap(struct opb_pool *pool, bool is_all);
 
@@ -253,9 +271,11 @@ void opb_pool_next_started(void *context, uint32_t host, pid_t pid, uint32_t wor
 void opb_pool_next_count_news(void *context, uint32_t workers);
 void opb_pool_switched(void *context, uint32_t host);
 void opb_pool_reload_news(void *context);
-/* A host has died. True if it was no current one, and all is done. */
-bool opb_generation_host_died(struct opb_pool *pool, uint32_t host, pid_t pid,
-                              const char *reason);
+/* A host has died. With the lock held: true if it was one of the next generation, or of an
+ * earlier one; then opb_generation_end_dead(), without the lock, which takes the session.
+ */
+bool opb_generation_find_dead(struct opb_pool *pool, struct opb_dead *dead);
+void opb_generation_end_dead(struct opb_pool *pool, const struct opb_dead *dead);
 /* The supervisor thread: does what is to be done now; last of all, begins a reload. */
 OPB_MUST_CHECK enum opb_status opb_generation_step(struct opb_pool *pool);
 OPB_MUST_CHECK enum opb_status opb_generation_ask(struct opb_pool *pool);
@@ -290,7 +310,7 @@ void opb_generation_announce(struct opb_pool *pool, struct opb_session *const *n
  * is_old_gone is not set, nothing has changed. */
 OPB_MUST_CHECK bool opb_generation_replace(struct opb_pool *pool, uint32_t count);
 /* When these are here: the supervisor thread, with the lock held. Who loads the script now,
- * in the place of the primary, has no time left; then wake. */
+ * in the place of the primary, has no time left, and serves no more; then wake. */
 void opb_generation_interrupt(struct opb_pool *pool);
 
 /* takeover.c */

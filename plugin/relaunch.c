@@ -86,6 +86,11 @@ opb_pool_lose(struct opb_pool *pool, const char *why)
     opb_generation_lose(pool, how); /* first: who takes over now is ended next */
     opb_pool_end_hosts(pool, how);
     pthread_mutex_lock(&pool->lock);
+    for (uint32_t i = 0; i < pool->place_count; i++) {
+        pool->places[i].hung_host = 0; /* the next pool counts its hosts from 1 again */
+    }
+    pool->doomed_count = 0;
+    pool->is_leaving = false;
     is_starting = pool->is_starting;
     is_stopping = pool->is_stopping;
     if (is_starting) {
@@ -105,6 +110,19 @@ opb_pool_lose(struct opb_pool *pool, const char *why)
         opb_log_error(
             "%s%s", text,
             is_stopping ? "" : "; all hosts are ended, and everything is started anew");
+    }
+}
+
+void
+opb_pool_mend_start(struct opb_pool *pool)
+{
+    bool is_lost;
+
+    pthread_mutex_lock(&pool->lock);
+    is_lost = pool->control == NULL && !pool->is_starting && !pool->is_stopping;
+    pthread_mutex_unlock(&pool->lock);
+    if (is_lost && pool->relaunch_ms == OPB_FOREVER) {
+        plan_relaunch(pool);
     }
 }
 

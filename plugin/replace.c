@@ -34,9 +34,10 @@ struct displaced {
 void
 opb_generation_interrupt(struct opb_pool *pool)
 {
-    const struct opb_place *place = &pool->places[0];
+    struct opb_place *place = &pool->places[0];
 
     if (place->host != NULL && place->host != place->main_session) {
+        place->is_unwanted = true;
         opb_pool_doom(pool, opb_session_host(place->host), OPB_NOT_NEEDED);
     }
 }
@@ -115,7 +116,7 @@ displace_host(struct opb_place *place, struct displaced *out, uint64_t switch_nu
 static bool
 may_displace(const struct opb_pool *pool, uint32_t count)
 {
-    bool result = !pool->is_reload_over && !pool->is_stopping;
+    bool result = !pool->is_reload_over && !pool->is_stopping && !pool->is_leaving;
 
     for (uint32_t i = 0; i < count; i++) {
         struct opb_session *next = pool->places[i].next;

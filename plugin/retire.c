@@ -23,18 +23,14 @@
 #define KILL_MS       6000u /* for the pool to kill a host, and to say so */
 
 struct opb_session *
-opb_retired_find(struct opb_pool *pool, uint32_t host, pid_t pid)
+opb_retired_find(const struct opb_pool *pool, uint32_t host, pid_t pid)
 {
-    struct opb_session *session = NULL;
-
-    pthread_mutex_lock(&pool->lock);
     for (struct opb_retired *each = pool->retired; each != NULL; each = each->next) {
         if (opb_pool_is_session_of(each->session, host, pid)) {
-            session = opb_session_ref(each->session);
+            return opb_session_ref(each->session);
         }
     }
-    pthread_mutex_unlock(&pool->lock);
-    return session;
+    return NULL;
 }
 
 void

@@ -292,23 +292,25 @@ bool
 opb_session_drain(struct opb_session *session, uint64_t deadline_ms)
 {
     struct opb_node *node = session->node;
-    bool has_drivers = opb_drivers_has(session);
-    bool is_idle;
+    bool is_idle = false;
 
     pthread_mutex_lock(&node->lock);
     session->is_draining = true;
-    while (session->state != SESSION_DEAD && node->phase != OPB_PHASE_FINALIZING &&
-           (session->call_lane_count > session->idle_count || has_drivers) &&
-           opb_clock_ms() < deadline_ms) {
+    while (!is_idle) {
         uint64_t look_ms = opb_deadline_ms(DRAIN_INTERVAL_MS);
 
+        is_idle = session->state == SESSION_DEAD;
+        if (!is_idle && session->call_lane_count <= session->idle_count) {
+            pthread_mutex_unlock(&node->lock);
+            is_idle = !opb_drivers_has(session); /* after the calls, which leave them */
+            pthread_mutex_lock(&node->lock);
+        }
+        if (is_idle || node->phase == OPB_PHASE_FINALIZING ||
+            opb_clock_ms() >= deadline_ms) {
+            break;
+        }
         (void)opb_session_wait_changed(node, look_ms < deadline_ms ? look_ms : deadline_ms);
-        pthread_mutex_unlock(&node->lock);
-        has_drivers = opb_drivers_has(session);
-        pthread_mutex_lock(&node->lock);
     }
-    is_idle = session->state == SESSION_DEAD ||
-              (session->call_lane_count <= session->idle_count && !has_drivers);
     pthread_mutex_unlock(&node->lock);
     return is_idle;
 }
@@ -375,6 +377,19 @@ leave(struct opb_session *session)
     }
     *place = NULL;
     return true;
+}
+
+void
+opb_session_leave(struct opb_session *session)
+{
+    bool was_current;
+
+    pthread_mutex_lock(&session->node->lock);
+    was_current = leave(session);
+    pthread_mutex_unlock(&session->node->lock);
+    if (was_current) {
+        opb_session_unref(session); /* what node->sessions held */
+    }
 }
 
 bool

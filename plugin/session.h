@@ -100,6 +100,9 @@ bool opb_session_activate(struct opb_session *session);
  * the node has that many hosts (node->worker_count).
  * False: one of them has ended, and nothing was changed. */
 bool opb_session_activate_all(struct opb_session *const *sessions, uint32_t count);
+/* It has lost its place: calls go to it no more, but for those of drivers that it has left.
+ */
+void opb_session_leave(struct opb_session *session);
 /* The host hangs, and is about to be killed: no more calls go to it. Those that run go on
  * until it has ended. False: it has ended, or this was said before. */
 bool opb_session_condemn(struct opb_session *session);

@@ -100,6 +100,7 @@ serve_wake(struct opb_pool *pool)
     is_ended = pool->is_ended;
     pthread_mutex_unlock(&pool->lock);
     if (!is_ended) {
+        opb_pool_mend_start(pool);
         update_watch(pool);
         opb_pool_send_news(pool);
         opb_pool_send_hung(pool);

@@ -105,11 +105,14 @@ take_over(struct opb_pool *pool, uint32_t count, struct leftovers *left)
     change.old_listens = change.old != NULL &&
                          opb_routes_session_has(routes, change.old, OPB_CALL_CHANGE_INDEX);
     opb_routes_log_losses(routes, next[0]);
-    opb_routes_narrow(routes, next[0]);
     pthread_mutex_lock(&pool->lock);
-    is_done = is_done && !pool->is_reload_over && !pool->is_stopping &&
-              !pool->has_next_failed &&
-              activate(pool, &change, left->is_replacing, &switch_number);
+    is_done = is_done && !pool->is_reload_over && !pool->is_stopping && !pool->is_leaving &&
+              !pool->has_next_failed;
+    if (is_done) { /* the last moment: filters that only the old ones have go on till then
+                    */
+        opb_routes_narrow(routes, next[0]);
+        is_done = activate(pool, &change, left->is_replacing, &switch_number);
+    }
     if (is_done) {
         if (!left->is_replacing) {
             opb_generation_announce(pool, next, count);

@@ -92,6 +92,10 @@ opb_pool_host_hangs(struct opb_session *session, const char *reason)
     }
     place = &pool->places[opb_session_worker(session)];
     pthread_mutex_lock(&pool->lock);
+    if (opb_session_is_dead(session)) { /* meanwhile: its number may be another's by now */
+        pthread_mutex_unlock(&pool->lock);
+        return;
+    }
     if (place->hung_host != 0) { /* another generation hangs, too: once will do */
         opb_pool_doom(pool, opb_session_host(session), OPB_NOT_IN_TIME);
         pthread_mutex_unlock(&pool->lock);
