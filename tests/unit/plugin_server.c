@@ -133,6 +133,21 @@ has_host(void *context)
     return true;
 }
 
+static bool
+is_there(void *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+void
+server_await_file(const char *name)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", server_directory, name);
+    opb_wait_until(is_there, path, WAIT_MS);
+}
+
 pid_t
 server_await_host(pid_t before)
 {

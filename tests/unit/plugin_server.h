@@ -33,6 +33,8 @@ void server_configure(const char *word, const char *more);
 /* A file in the directory: format and a, or, with b, a program that runs a for b. */
 void server_write(const char *name, mode_t mode, const char *format, const char *a,
                   const char *b);
+/* A file in the directory, which a host makes. */
+void server_await_file(const char *name);
 /* The host that takes calls, other than the one before. */
 pid_t server_await_host(pid_t before);
 /* Loads the script again; what came of it is in server_last_reload. */

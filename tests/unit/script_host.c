@@ -11,6 +11,7 @@
  *   odd     the same for worker 1; others load
  *   stay    loads, and never answers Finalize
  *   service as ok, after a service lane to the node was welcomed
+ *   wait    never ends to load, having made the mark
  *   alone   raises if another process has loaded the script and lives; else as ok
  * Anything on a call lane makes the process end by SIGKILL.
  */
@@ -155,6 +156,12 @@ load(struct opb_frame *frame, struct opb_message *message, char word[16])
     (void)fclose(file);
     if (strcmp(word, "exit") == 0) {
         _exit(7);
+    }
+    if (strcmp(word, "wait") == 0) {
+        (void)is_first(details.script);
+        for (;;) {
+            (void)pause();
+        }
     }
     if (strcmp(word, "service") == 0) {
         open_service_lane(&details);

@@ -283,6 +283,24 @@ apply_and_free_that_raise_are_an_error_and_nothing(void **state)
 }
 
 static void
+driver_of_a_host_that_has_lost_its_place_goes_on(void **state)
+{
+    struct opb_session *session;
+    void *driver;
+
+    start_move(*state, "Move2", 0);
+    driver = move(OrthancPluginResourceType_Study);
+    session = opb_session_at(*state, 0);
+    opb_session_leave(session);
+    assert_null(opb_session_at(*state, 0));
+    assert_int_equal(move_callbacks.getMoveSize(driver), 2);
+    assert_int_equal(move_callbacks.applyMove(driver), OrthancPluginErrorCode_Success);
+    move_callbacks.freeMove(driver);
+    assert_int_equal(seen_count, 4);
+    opb_session_unref(session);
+}
+
+static void
 driver_is_lost_with_its_host(void **state)
 {
     void *driver;
@@ -469,6 +487,7 @@ main(void)
         DIMSE_TEST(create_that_fails_gives_no_driver),
         DIMSE_TEST(size_that_fails_is_one_sub_operation_that_fails),
         DIMSE_TEST(apply_and_free_that_raise_are_an_error_and_nothing),
+        DIMSE_TEST(driver_of_a_host_that_has_lost_its_place_goes_on),
         DIMSE_TEST(driver_is_lost_with_its_host),
         DIMSE_TEST(driver_stays_with_the_host_that_made_it),
         DIMSE_TEST(driver_that_outlives_the_plugin_is_only_memory),

@@ -5,6 +5,8 @@
  */
 #include "plugin_server.h"
 
+#include "plugin/pool_state.h"
+
 #include "protocol/sockets.h"
 
 #include <signal.h>
@@ -113,6 +115,29 @@ a_killed_host_is_replaced(void **state)
     OrthancPluginFinalize();
 }
 
+/* Or the pool would be asked to kill it, which it cannot, and be lost for that. */
+static void
+a_host_that_is_found_to_hang_when_it_has_died_is_not_awaited(void **state)
+{
+    struct opb_session *session;
+    const struct opb_pool *pool;
+    pid_t first;
+
+    (void)state;
+    server_configure("ok", "");
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pool = opb_node_current()->pool;
+    first = server_await_host(0);
+    session = opb_session_at(opb_node_current(), 0);
+    assert_int_equal(kill(first, SIGKILL), 0);
+    (void)server_await_host(first); /* the news are through */
+    opb_pool_host_hangs(session, "was killed, since it is a test");
+    assert_int_equal(pool->places[0].hung_host, 0);
+    assert_true(opb_pool_hung_end_ms(pool) == OPB_FOREVER);
+    opb_session_unref(session);
+    OrthancPluginFinalize();
+}
+
 static void
 a_host_that_cannot_load_is_replaced_again_and_again(void **state)
 {
@@ -214,6 +239,7 @@ main(void)
         SERVER_TEST(a_script_that_cannot_be_used_ends_the_start_with_the_reason),
         SERVER_TEST(a_script_that_ends_the_process_ends_the_start_with_its_exit_code),
         SERVER_TEST(a_killed_host_is_replaced),
+        SERVER_TEST(a_host_that_is_found_to_hang_when_it_has_died_is_not_awaited),
         SERVER_TEST(a_host_that_cannot_load_is_replaced_again_and_again),
         SERVER_TEST(a_killed_daemon_is_replaced_with_its_host),
         SERVER_TEST(a_daemon_that_was_killed_just_before_the_end_does_no_harm),

@@ -87,6 +87,28 @@ a_host_that_dies_while_it_is_replaced_is_not_missed(void **state)
 }
 
 static void
+a_host_that_still_loads_makes_room_for_the_next_without_an_error(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    server_configure("ok", REPLACE);
+    assert_int_equal(OrthancPluginInitialize(fake_orthanc()), 0);
+    pid = server_await_host(0);
+    server_write("script.py", 0600, "", "wait", NULL);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    server_await_file("script.py.mark"); /* its successor is loading */
+    server_write("script.py", 0600, "", "ok", NULL);
+    server_reload();
+    assert_int_equal(server_last_reload.outcome, OPB_RELOAD_DONE);
+    assert_true(fake_log_has("another host has taken its place"));
+    assert_false(fake_log_has("no call is served until another can"));
+    assert_false(fake_log_has("ended the host process"));
+    (void)server_await_host(pid);
+    OrthancPluginFinalize();
+}
+
+static void
 a_generation_that_does_not_finish_is_killed_before_the_next_one_loads(void **state)
 {
     pid_t pid;
@@ -126,6 +148,7 @@ main(void)
         SERVER_TEST(in_its_place_it_does),
         SERVER_TEST(a_generation_that_replaces_and_does_not_load_is_tried_again),
         SERVER_TEST(a_host_that_dies_while_it_is_replaced_is_not_missed),
+        SERVER_TEST(a_host_that_still_loads_makes_room_for_the_next_without_an_error),
         SERVER_TEST(a_generation_that_does_not_finish_is_killed_before_the_next_one_loads),
         SERVER_TEST(a_daemon_that_dies_while_hosts_are_replaced_is_replaced_too),
         SERVER_TEST(replacing_ends_when_the_server_stops),
