@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/sdk_custom.c - the SDK functions that no rule can generate
  *
- * Here:      one dispatch function for each, as invocation.h describes them, and the two
- *            that are not the SDK's: _Register and _Release. Their names and signatures are
- *            on the generator's list of exceptions.
- * Elsewhere: those that only newer headers have (sdk_custom_newer.c).
+ * Here:      one dispatch function for each, as invocation.h describes them, and the three
+ *            that are not the SDK's: _Fence, _Register and _Release. Their names and
+ * signatures are on the generator's list of exceptions. Elsewhere: those that only newer
+ * headers have (sdk_custom_newer.c).
  */
 #include "handles.h"
 #include "invocation.h"
@@ -31,6 +31,26 @@ opb_custom__Release(struct opb_invocation *inv)
     if (opb_invocation_ready(inv)) {
         opb_give_void(inv);
     }
+}
+
+/* Within a process of the script, posts on one lane before a request on another. */
+void
+opb_custom__Fence(struct opb_invocation *inv)
+{
+    struct opb_session *session = opb_invocation_session(inv);
+    uint64_t number = opb_take_u64(inv);
+    bool is_waiting = opb_take_u32(inv) != 0;
+
+    if (!opb_invocation_ready(inv)) {
+        return;
+    }
+    if (is_waiting) {
+        opb_session_await_fence(session, number);
+    }
+    else {
+        opb_session_pass_fence(session, number);
+    }
+    opb_give_void(inv);
 }
 
 void

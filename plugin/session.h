@@ -109,6 +109,10 @@ bool opb_session_condemn(struct opb_session *session);
 /* An active session, with a reference, whose host has left every lane that was opened for
  * some seconds without an answer; NULL if there is none. */
 struct opb_session *opb_session_mute(struct opb_node *node);
+/* What was sent before on this lane is done: who awaits that number goes on (for a second
+ * at most). Numbers are of one process, and not 0. */
+void opb_session_pass_fence(struct opb_session *session, uint64_t number);
+void opb_session_await_fence(struct opb_session *session, uint64_t number);
 /* The host has died, or is given up: wakes every thread that waits on one of its lanes,
  * takes it out of node->sessions. Any thread, any number of times; the first reason counts.
  */

@@ -9,6 +9,7 @@
 #include "session.h"
 
 #define DEATH_TEXT_BYTES   256u
+#define PASSED_FENCES      64u /* more are never awaited at a time, nearly */
 #define IDLE_MESSAGES      64u
 #define CONNECT_TIMEOUT_MS 5000u /* for one attempt to open a lane */
 
@@ -43,6 +44,8 @@ struct opb_session {
     bool is_draining;
     struct opb_message *messages[IDLE_MESSAGES];
     uint32_t message_count;
+    uint64_t fences[PASSED_FENCES]; /* the last that were passed; 0: none */
+    uint32_t fence_next;
 };
 
 /* Waits for a change of the node, with its lock held. False once deadline_ms has passed. */

@@ -296,25 +296,30 @@ queue_frame(struct opb_lane *lane, const struct iovec *parts, size_t part_count,
     return true;
 }
 
+/* False: it does not fit there. Called with the lock held. */
+static bool
+queue_post(struct opb_lane *lane, const struct opb_message *message,
+           const struct iovec *parts, size_t part_count)
+{
+    size_t frame_bytes = parts[0].iov_len + parts[1].iov_len;
+
+    if (opb_message_has_segments(message) || frame_bytes > OPB_LANE_POST_BYTES) {
+        return false;
+    }
+    if (lane->queue == NULL) {
+        lane->queue = malloc(OPB_LANE_QUEUE_BYTES);
+    }
+    return lane->queue != NULL && queue_frame(lane, parts, part_count, frame_bytes);
+}
+
 /* Called with the lock held. */
 static enum opb_status
 post_locked(struct opb_lane *lane, struct opb_message *message, const struct iovec *parts,
             size_t part_count)
 {
-    size_t frame_bytes = parts[0].iov_len + parts[1].iov_len;
-
-    if (!opb_message_has_segments(message) && frame_bytes <= OPB_LANE_POST_BYTES) {
-        if (lane->queue == NULL) {
-            lane->queue = malloc(OPB_LANE_QUEUE_BYTES);
-        }
-        if (lane->queue == NULL) {
-            return OPB_NO_MEMORY;
-        }
-        if (queue_frame(lane, parts, part_count, frame_bytes)) {
-            return OPB_OK;
-        }
-    }
-    return write_frame(lane, parts, part_count, OPB_FOREVER);
+    return queue_post(lane, message, parts, part_count)
+               ? OPB_OK
+               : write_frame(lane, parts, part_count, OPB_FOREVER);
 }
 
 enum opb_status
@@ -341,6 +346,23 @@ opb_lane_post(struct opb_lane *lane, struct opb_message *message)
 }
 
 bool
+opb_lane_post_now(struct opb_lane *lane, struct opb_message *message)
+{
+    const struct iovec *parts;
+    size_t part_count;
+    bool is_posted;
+
+    if (opb_lane_status(lane) != OPB_OK ||
+        opb_message_frame(message, &parts, &part_count) != OPB_OK ||
+        pthread_mutex_trylock(&lane->send_lock) != 0) { /* the owner may wait for room */
+        return false;
+    }
+    is_posted = queue_post(lane, message, parts, part_count);
+    (void)pthread_mutex_unlock(&lane->send_lock);
+    return is_posted;
+}
+
+bool
 opb_lane_has_posts(struct opb_lane *lane)
 {
     return atomic_load_explicit(&lane->queued_bytes, memory_order_acquire) > 0;
@@ -355,7 +377,8 @@ flush_locked(struct opb_lane *lane)
 
         if (opb_stream_write_now(lane, lane->queue + lane->queue_start,
                                  lane->queue_end - lane->queue_start, &written) != OPB_OK) {
-            set_queue(lane, 0, 0); /* nobody will read them; the owner learns it next */
+            set_queue(lane, 0, 0);   /* half a frame may be out, or nobody woken: */
+            opb_lane_shutdown(lane); /* the lane is of no use, which both ends learn */
             return;
         }
         if (written == 0) {

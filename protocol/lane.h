@@ -58,6 +58,9 @@ opb_lane_send(struct opb_lane *lane, struct opb_message *message, uint64_t deadl
  * opb_lane_shutdown() that ends such a wait. */
 OPB_MUST_CHECK enum opb_status opb_lane_post(struct opb_lane *lane,
                                              struct opb_message *message);
+/* The same from a thread that is not the owner, and without any wait. False: that cannot be
+ * now, or the frame is too large for the queue; nothing was posted. */
+OPB_MUST_CHECK bool opb_lane_post_now(struct opb_lane *lane, struct opb_message *message);
 /* Writes waiting posts; any thread. Never blocks for long: what the socket does
  * not take now stays queued. */
 void opb_lane_flush(struct opb_lane *lane);

@@ -11,6 +11,7 @@
  */
 #include "protocol/internal.h"
 #include "protocol/ring.h"
+#include "protocol/sockets.h"
 
 #include <errno.h>
 #include <string.h>
@@ -98,7 +99,7 @@ opb_offer_receive(struct opb_lane *lane, void *out, size_t capacity, int flags)
                             .msg_iovlen = 1,
                             .msg_control = &control,
                             .msg_controllen = sizeof(control)};
-    struct cmsghdr *item;
+    int kept = -1;
     ssize_t bytes;
 
     memset(&control, 0, sizeof(control));
@@ -106,11 +107,9 @@ opb_offer_receive(struct opb_lane *lane, void *out, size_t capacity, int flags)
     if (bytes < 0) {
         return bytes;
     }
-    item = CMSG_FIRSTHDR(&header); /* there is room for one only */
-    if (item != NULL && item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_RIGHTS &&
-        item->cmsg_len == CMSG_LEN(sizeof(int))) {
+    if (opb_fds_collect(&header, &kept) > 0) { /* padding has room for a second one */
         close_fd(&lane->taken_fd);
-        memcpy(&lane->taken_fd, CMSG_DATA(item), sizeof(int));
+        lane->taken_fd = kept;
     }
     return bytes;
 }

@@ -370,9 +370,8 @@ opb_socket_pass(int socket_fd, const void *bytes, size_t byte_count, int fd)
                                                                       : OPB_SYSTEM;
 }
 
-/* Takes the descriptors that came along; the first is kept. Says how many there were. */
-static size_t
-collect_fds(struct msghdr *header, int *kept)
+size_t
+opb_fds_collect(struct msghdr *header, int *kept)
 {
     size_t total = 0;
 
@@ -424,7 +423,7 @@ opb_socket_take(int socket_fd, void *bytes, size_t capacity, size_t *byte_count,
         }
         return errno == ECONNRESET ? OPB_GONE : OPB_SYSTEM;
     }
-    fd_count = collect_fds(&header, &kept);
+    fd_count = opb_fds_collect(&header, &kept);
     if (count > 0 && fd_count == 0 && (header.msg_flags & MSG_CTRUNC) != 0) {
         errno = EMFILE; /* there was one, and no room for it here */
         return OPB_SYSTEM;

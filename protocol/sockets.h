@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct msghdr; /* of <sys/socket.h> */
+
 /* Now, CLOCK_MONOTONIC, milliseconds. */
 uint64_t opb_clock_ms(void);
 /* now + timeout_ms; 0 gives OPB_FOREVER. */
@@ -46,6 +48,9 @@ OPB_MUST_CHECK enum opb_status opb_socket_peer(int fd, struct opb_peer *out);
  * SOCK_SEQPACKET socket. Lends fd. Never waits: OPB_LATE if the socket is full. */
 OPB_MUST_CHECK enum opb_status opb_socket_pass(int socket_fd, const void *bytes,
                                                size_t byte_count, int fd);
+/* Takes the descriptors that came with a message: the first is yours if *kept was -1, all
+ * others are closed. Says how many there were. */
+size_t opb_fds_collect(struct msghdr *header, int *kept);
 /* Receives one such message. *fd is -1 or yours. OPB_GONE at end of file;
  * OPB_LATE if a non-blocking socket has none now; OPB_BAD_FRAME if it was too long or
  * brought more than one descriptor. */

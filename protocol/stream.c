@@ -23,10 +23,11 @@
  * about as long as a sleeping thread takes to be woken on another core. */
 #define LINGER_NS 50000
 /* Looks at memory before the first yield: the most take some 3 microseconds. */
-#define FEWEST_LOOKS 16u
-#define MOST_LOOKS   128u
-#define MOST_SKIPPED 15u
-#define MOST_CROWDED 255u
+#define FEWEST_LOOKS     16u
+#define MOST_LOOKS       128u
+#define MOST_STALE_READS 16u /* of wakes that came too late */
+#define MOST_SKIPPED     15u
+#define MOST_CROWDED     255u
 
 enum want { WANT_DATA, WANT_ROOM };
 
@@ -339,6 +340,10 @@ sleep_for(struct opb_lane *lane, enum want want, uint64_t deadline_ms)
         if (status == OPB_OK) {
             status = take_wakes(lane, deadline_ms == OPB_FOREVER);
         }
+        if (status == OPB_OK && deadline_ms != OPB_FOREVER &&
+            opb_clock_ms() >= deadline_ms && !is_there(lane, want)) {
+            status = OPB_LATE; /* a peer that wakes, and writes nothing, ends no wait */
+        }
     }
     set_awaited(lane, want, false);
     if (status == OPB_GONE && want == WANT_DATA && is_there(lane, want)) {
@@ -505,15 +510,18 @@ opb_stream_linger(struct opb_lane *lane)
 bool
 opb_stream_is_quiet(struct opb_lane *lane)
 {
+    unsigned reads = 0;
     uint8_t bytes[256];
     ssize_t count;
 
     if (lane->ring != NULL && opb_ring_has_data(lane->ring)) {
         return false;
     }
-    do { /* nobody sleeps here: bytes on the socket of a ring mean nothing now */
+    do { /* nobody sleeps here: bytes on the socket of a ring mean nothing now, if few */
         count = recv(lane->fd, bytes, lane->ring != NULL ? sizeof(bytes) : 1,
                      MSG_DONTWAIT | (lane->ring != NULL ? 0 : MSG_PEEK));
-    } while ((count < 0 && errno == EINTR) || (count > 0 && lane->ring != NULL));
+        reads++;
+    } while ((count < 0 && errno == EINTR) ||
+             (count > 0 && lane->ring != NULL && reads < MOST_STALE_READS));
     return count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }

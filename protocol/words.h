@@ -162,10 +162,13 @@ enum opb_control_method {
 enum opb_call_index { OPB_CALL_NAMES(OPB_CALL_ENUM) OPB_CALL_COUNT };
 
 /* Functions beside the SDK's, offered by the node under these names:
+ * "_Fence" [number uint, waits uint] -> (notification) waits 0: what came before on this
+ *   lane is done; 1: waits until the same number was said on another one, a second at most.
  * "_Release" [handle...] -> (notification) frees owned objects.
  * "_Register" [kind str, pattern str|nil, index uint] -> nil: kind is a call name;
  *   index is the host's number for the route (0 otherwise). Faults: OPB_FAULT_VALUE
  *   for an invalid pattern, OPB_FAULT_RUNTIME for a refused registration. */
+#define OPB_FUNCTION_FENCE    "_Fence"
 #define OPB_FUNCTION_RELEASE  "_Release"
 #define OPB_FUNCTION_REGISTER "_Register"
 

@@ -163,8 +163,8 @@ class Model:
         return sorted(rows, key=lambda f: f.full_name)
 
     def node_number(self, function: Function) -> int:
-        """The method number of one of these; two are the node's own, and come first."""
-        return 2 + self.node_functions.index(function)
+        """The method number of one of these; three are the node's own, and come first."""
+        return 3 + self.node_functions.index(function)
 
 
 def version_number(text: str) -> int:

@@ -24,7 +24,7 @@ import wire
 from wire import NOTIFY, REQUEST, RESPONSE, Closed, Connection, Raw, pack
 
 # SDK functions that would act upon the machine, or look for hosts by the names given.
-NOT_AT_RANDOM = re.compile(r'WriteFile|ReadFile|Http(Get|Put|Post|Delete)$|_Register')
+NOT_AT_RANDOM = re.compile(r'WriteFile|ReadFile|Http(Get|Put|Post|Delete)$|_Register|_Fence')
 TEXTS = ['', 'x', '/', '../../..', '/evil/ok', 'ü' * 50, 'a' * 5000, '%s%n', 'A\tB', '0010,0010']
 NUMBERS = [0, 1, 2, 7, 255, 4096, 65535, 0x7fffffff, 0xffffffff, (1 << 64) - 1]
 ODD_VALUES = [None, True, -1, 1.5, 'text', b'bytes', [], {}, [[]], {'a': 1}, (1 << 64) - 1,

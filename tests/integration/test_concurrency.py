@@ -16,12 +16,14 @@ THREADS = 32
 CONFIG = {'HttpThreadsCount': 50}
 
 SCRIPT = r'''
+import concurrent.futures
 import json
 import threading
 import time
 import orthanc
 
 THREADS = 32
+POOL = concurrent.futures.ThreadPoolExecutor(4)
 BARRIER = threading.Barrier(THREADS)
 INSIDE = threading.BoundedSemaphore(1)
 GO = threading.Event()
@@ -91,6 +93,13 @@ def on_slow(output, uri, **request):
     time.sleep(0.3)
     output.AnswerBuffer('slow', 'text/plain')
 
+def on_handed(output, uri, **request):
+    """Begun here, ended by another thread: what was said first comes first."""
+    output.SetHttpHeader('X-First', request['groups'][0])
+    output.SetCookie('second', request['groups'][0])
+    content = 'x' * int(request['groups'][0])
+    POOL.submit(output.AnswerBuffer, content, 'text/plain').result()
+
 def on_own(output, uri, **request):
     """Orthanc's HTTP client asks this very script, on another thread."""
     url = 'http://127.0.0.1:%s/quick' % json.loads(orthanc.GetConfiguration())['HttpPort']
@@ -98,7 +107,8 @@ def on_own(output, uri, **request):
 
 for _route, _function in (('/barrier/(.*)', on_barrier), ('/sleep', on_sleep), ('/quick', on_quick),
                           ('/go', on_go), ('/inner/(.*)', on_inner), ('/mixed/(.*)', on_mixed),
-                          ('/threads', on_threads), ('/slow', on_slow), ('/own', on_own)):
+                          ('/threads', on_threads), ('/slow', on_slow), ('/own', on_own),
+                          ('/handed/(.*)', on_handed)):
     orthanc.RegisterRestCallback(_route, _function)
 '''
 SCRIPT = 'PATIENCE = %r\nROUNDS = %d\n' % (PATIENCE, 6) + SCRIPT
@@ -154,6 +164,19 @@ def test_sdk_calls_of_concurrent_callbacks_are_not_mixed_up(servers):
         outcomes[name] = [(answer.status_code, answer.headers.get('X-Key'), answer.text)
                           for answer in answers]
         assert outcomes[name] == [(200, str(key), 'right %d' % key) for key in range(THREADS)]
+    assert_same(outcomes)
+
+
+@pytest.mark.smoke
+def test_an_answer_that_another_thread_ends_has_what_was_said_before(servers):
+    sizes = [1, 100, 3000, 60000, 300000] * 20
+    outcomes = {}
+    for name, server in servers.items():
+        answers = [server.get('/handed/%d' % size) for size in sizes]
+        outcomes[name] = [(answer.status_code, answer.headers.get('X-First'),
+                           answer.cookies.get('second'), len(answer.content))
+                          for answer in answers]
+        assert outcomes[name] == [(200, str(size), str(size), size) for size in sizes]
     assert_same(outcomes)
 
 

@@ -125,7 +125,7 @@ describe_call(struct fake_call *out, const struct opb_node_function *function,
     assert_int_equal(opb_reader_finish(&reader), OPB_OK);
 }
 
-/* _Register and _Release, which have no signature. */
+/* _Fence, _Register and _Release, which have no signature. */
 static void
 describe_special(struct opb_fake_node *node, struct fake_call *out,
                  const struct opb_node_function *function, struct opb_frame *frame)
@@ -141,6 +141,14 @@ describe_special(struct opb_fake_node *node, struct fake_call *out,
             (unsigned long long)opb_read_uint(&reader, UINT32_MAX));
         (void)snprintf(out->order, sizeof(out->order), "%s",
                        pattern == NULL ? "" : pattern);
+        return;
+    }
+    if (strcmp(function->name, OPB_FUNCTION_FENCE) == 0) {
+        uint64_t number = opb_read_uint(&reader, UINT64_MAX);
+
+        add(out, "_Fence(%llu, %llu)", (unsigned long long)number,
+            (unsigned long long)opb_read_uint(&reader, 1));
+        assert_int_equal(opb_reader_finish(&reader), OPB_OK);
         return;
     }
     add(out, "_Release(%u)", reader.left);

@@ -389,7 +389,7 @@ opb_fake_node_info(const struct opb_fake_node *node)
     info->node_socket = strdup(node->path);
     info->host = 5;
     info->secret[0] = 0x5a;
-    info->functions = calloc(opb_py_function_count + 2, sizeof(*info->functions));
+    info->functions = calloc(opb_py_function_count + 3, sizeof(*info->functions));
     for (uint32_t i = 0; i < opb_py_function_count; i++) {
         const struct opb_py_function *function = &opb_py_functions[i];
 
@@ -402,6 +402,8 @@ opb_fake_node_info(const struct opb_fake_node *node)
         info->functions[used++].signature = strdup(
             strcmp(function->name, "GetFontsCount") == 0 ? "s:i" : function->signature);
     }
+    info->functions[used].name = strdup(OPB_FUNCTION_FENCE);
+    info->functions[used++].signature = strdup("x:x");
     info->functions[used].name = strdup(OPB_FUNCTION_REGISTER);
     info->functions[used++].signature = strdup("x:x");
     info->functions[used].name = strdup(OPB_FUNCTION_RELEASE);

@@ -42,6 +42,25 @@ def posts_keep_their_order_before_requests():
     assert lines[506] == "LogInfo(s'end') posted"
 
 
+def another_thread_that_uses_an_object_of_the_call_waits_for_what_was_posted():
+    def bound():
+        output = fake_node.new("RestOutput", 25, False)
+        for i in range(200):
+            output.SetCookie("here", str(i))
+            thread = threading.Thread(target=output.SetCookie, args=("there", str(i)))
+            thread.start()
+            thread.join()
+        orthanc.CheckVersion()
+    fake_node.bound(bound)
+    lines = take()
+    assert len(lines) == 4 * 200 + 1
+    for i in range(200):
+        assert lines[4 * i:4 * i + 4] == [
+            f"RestOutput.SetCookie(O25, s'here', s'{i}') posted",
+            f"_Fence({i + 1}, 0) posted", f"_Fence({i + 1}, 1) posted",
+            f"RestOutput.SetCookie(O25, s'there', s'{i}')"], (i, lines[4 * i:4 * i + 4])
+
+
 def many_posts_do_not_deadlock():
     """More than fits in a socket, while the node waits for the GIL in a nested call."""
     orthanc.RegisterOnChangeCallback(lambda text: None)

@@ -292,6 +292,7 @@ class RealHeader(unittest.TestCase):
         host = dict(re.findall(r'\.node_name = "([\w.]+)",\n        \.signature = "([^"]*)"', self.files["orthanc_module.gen.c"]))
         self.assertEqual(node.pop("_Register"), "x")
         self.assertEqual(node.pop("_Release"), "x")
+        self.assertEqual(node.pop("_Fence"), "x")
         self.assertEqual(node, host)
 
     def test_every_exception_has_a_reason_and_none_is_listed_twice(self) -> None:

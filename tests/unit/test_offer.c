@@ -115,6 +115,42 @@ a_descriptor_that_is_no_memory_is_closed_and_the_socket_stays(void **state)
     opb_assert_number(fixture->b, 2, 20);
 }
 
+/* The padding of a control message for one descriptor has room for a second one. */
+static void
+a_second_descriptor_is_closed(void **state)
+{
+    struct fixture *fixture = *state;
+    int before = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int fds[2] = {dup(before), dup(before)};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(fds))];
+    } control = {.bytes = {0}};
+    struct iovec part = {.iov_base = (char[]){'x'}, .iov_len = 1};
+    struct msghdr header = {.msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = &control,
+                            .msg_controllen = sizeof(control)};
+    struct cmsghdr *item = CMSG_FIRSTHDR(&header);
+    char byte;
+
+    item->cmsg_level = SOL_SOCKET;
+    item->cmsg_type = SCM_RIGHTS;
+    item->cmsg_len = CMSG_LEN(sizeof(fds));
+    memcpy(CMSG_DATA(item), fds, sizeof(fds));
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(sendmsg(opb_lane_fd(fixture->b), &header, 0), 1);
+        assert_int_equal(opb_offer_receive(fixture->a, &byte, 1, 0), 1);
+    }
+    assert_true(fixture->a->taken_fd >= 0);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    fds[0] = dup(before);
+    assert_true(fds[0] <= before + 3); /* none of the forty is left, but for the last */
+    (void)close(fds[0]);
+    (void)close(before);
+}
+
 static void
 no_memory_is_offered_over_tcp(void **state)
 {
@@ -394,6 +430,31 @@ what_is_no_frame_fails_the_lane(void **state)
     assert_int_equal(opb_lane_status(fixture->b), OPB_BAD_FRAME);
 }
 
+/* Until the other end is closed. */
+static void
+wake_for_nothing(void *context)
+{
+    static const char wakes[4096];
+
+    while (send((int)(intptr_t)context, wakes, sizeof(wakes), MSG_NOSIGNAL) > 0) {
+    }
+}
+
+static void
+a_peer_that_wakes_without_end_holds_nobody_up(void **state)
+{
+    struct fixture *fixture = *state;
+    int fd = dup(opb_lane_fd(fixture->b));
+    struct opb_thread *thread = opb_thread_start(wake_for_nothing, (void *)(intptr_t)fd);
+    struct opb_frame *frame;
+
+    assert_int_equal(opb_lane_receive(fixture->a, &frame, opb_deadline_ms(200)), OPB_LATE);
+    assert_false(opb_stream_is_quiet(fixture->a));
+    opb_lane_shutdown(fixture->a);
+    opb_thread_join(thread);
+    (void)close(fd);
+}
+
 /* In the child there is no such memory: to touch it would end the process. */
 static void
 a_forked_child_leaves_the_lane_alone(void **state)
@@ -424,11 +485,13 @@ main(void)
         WITH_LANES(an_offer_that_is_not_wanted_leaves_the_socket),
         WITH_LANES(who_wants_memory_and_gets_none_stays_with_the_socket),
         WITH_LANES(a_descriptor_that_is_no_memory_is_closed_and_the_socket_stays),
+        WITH_LANES(a_second_descriptor_is_closed),
         OPB_TEST(no_memory_is_offered_over_tcp),
         WITH_MEMORY(what_is_larger_than_the_memory_goes_through_it),
         WITH_MEMORY(a_sleeping_reader_is_woken),
         WITH_MEMORY(a_reader_without_anything_to_read_is_late),
         WITH_MEMORY(a_writer_whose_peer_does_not_read_is_late),
+        WITH_MEMORY(a_peer_that_wakes_without_end_holds_nobody_up),
         WITH_MEMORY(what_a_peer_wrote_before_it_left_is_read),
         WITH_MEMORY(a_shutdown_wakes_the_reader),
         WITH_MEMORY(who_looks_in_vain_looks_less_often),

@@ -175,10 +175,10 @@ run_call(struct opb_call_thread *thread, enum opb_call_index index, struct opb_f
     opb_slow_enter(&slow, call_names[index], frame);
     opb_frame_params(frame, &params);
     call_functions[index](&params, answer);
+    opb_host_check_child(); /* first: a fork may have locked what the rest needs */
     opb_slow_leave(&slow);
     (void)opb_owner_set(owner);
     opb_call_thread_leave(thread, gil);
-    opb_host_check_child();
 }
 
 /* The answer has been sent: what it lent is no longer needed. */

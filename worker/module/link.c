@@ -162,6 +162,8 @@ open_link(struct opb_link **out, struct opb_node_info **info, enum opb_connectio
     link->info = *info;
     *info = NULL;
     link->flusher.release_method = opb_link_method(link, OPB_FUNCTION_RELEASE);
+    link->fence_method = opb_link_method(link, OPB_FUNCTION_FENCE);
+    atomic_init(&link->fence_count, 0);
     current_link = link;
     *out = link;
     return OPB_OK;
@@ -374,9 +376,11 @@ exchange(struct opb_link *link, struct link_thread *thread, struct opb_lane *lan
 
     opb_flusher_join_request(link, lane);
     opb_lane_expect_prompt(lane); /* most SDK calls take microseconds */
-    status = opb_exchange(lane, request, link->serve, link->serve_context, OPB_FOREVER,
-                          response);
-
+    status = opb_fence_join_request(link, lane);
+    if (status == OPB_OK) {
+        status = opb_exchange(lane, request, link->serve, link->serve_context, OPB_FOREVER,
+                              response);
+    }
     thread->posted_bytes = 0; /* posts leave before a request */
     if (status != OPB_OK) {
         remember(thread, opb_lane_failure(lane));

@@ -64,6 +64,8 @@ struct opb_link {
     void *serve_context;
     pthread_mutex_t bound_lock;
     struct opb_bound *bound; /* every thread that serves a lane */
+    atomic_ullong fence_count;
+    int32_t fence_method; /* -1: the node has none */
     struct opb_services services;
     struct opb_flusher flusher;
 };
@@ -97,11 +99,12 @@ void opb_flusher_forget(struct opb_flusher *flusher);
  * loop that makes large objects must not be faster than their release. Without the GIL. */
 void opb_flusher_join_request(struct opb_link *link, struct opb_lane *lane);
 
+/* fence.c. The lane is about to carry a request of this thread: what it has to wait for, by
+ * opb_link_order_after(). */
+OPB_MUST_CHECK enum opb_status opb_fence_join_request(struct opb_link *link, struct opb_lane *lane);
+
 /* fork.c */
 OPB_MUST_CHECK enum opb_status opb_fork_watch(struct opb_link *link);
-
-/* link.c: flushes the posts of all bound lanes; true if some are left. */
-bool opb_link_flush_bound(struct opb_link *link);
 /* In a forked child, with all locks held by the forking thread, which is the only one:
  * makes the link that of a child. */
 void opb_link_begin_anew(struct opb_link *link);

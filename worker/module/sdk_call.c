@@ -189,6 +189,14 @@ can_post(const struct opb_plan *plan, const NodeObject *receiver)
            (receiver == NULL || receiver->lane == lane);
 }
 
+/* Another thread serves the call of the object: what it has posted comes first. */
+static bool
+is_of_another(const struct opb_plan *plan, const NodeObject *receiver)
+{
+    return plan->result == 'v' && receiver != NULL && receiver->lane != NULL &&
+           receiver->lane != opb_link_bound();
+}
+
 /* Sends what prepare() has checked. A result that nobody waits for leaves *response NULL.
  */
 static int
@@ -221,6 +229,9 @@ transmit(struct opb_link *link, const struct opb_py_function *function,
         raise_packing(function, status);
         opb_link_message_back(link, message);
         return -1;
+    }
+    if (!is_post && is_of_another(plan, receiver)) {
+        opb_link_order_after(link, receiver->lane);
     }
     status = is_post ? opb_link_post(link, message, function->class_index < 0)
                      : opb_link_call(link, message, response);

@@ -12,6 +12,8 @@ struct opb_invocation;
 void opb_custom__Register(struct opb_invocation *inv);
 #define OPB_SDK_HAS_Release 1
 void opb_custom__Release(struct opb_invocation *inv);
+#define OPB_SDK_HAS_Fence 1
+void opb_custom__Fence(struct opb_invocation *inv);
 #define OPB_SDK_HAS_DicomInstance_GetInstanceData 1
 void opb_custom_DicomInstance_GetInstanceData(struct opb_invocation *inv);
 #define OPB_SDK_HAS_GetCommandLineArgument 1

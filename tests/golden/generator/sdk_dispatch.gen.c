@@ -245,6 +245,7 @@ run_WorklistQuery_WorklistGetDicomQuery(struct opb_invocation *inv)
 const struct opb_sdk_function opb_sdk_functions[] = {
     {"_Register", "x", 0, OPB_SDK_PROTECTED, opb_custom__Register},
     {"_Release", "x", 0, 0, opb_custom__Release},
+    {"_Fence", "x", 0, 0, opb_custom__Fence},
     {"CompressPngImage", "euuup:b", 0, 0, run_CompressPngImage},
     {"CreateDicom", "sNImage;:b", 0, 0, run_CreateDicom},
     {"DicomInstance.GetInstanceData", "ODicomInstance;:b", 0, 0, opb_custom_DicomInstance_GetInstanceData},

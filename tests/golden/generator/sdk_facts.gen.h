@@ -8,8 +8,8 @@
 
 enum opb_fact {
     OPB_FACT_NONE = 0, /* the number of _Register, which is none */
-    OPB_FACT_DicomInstance_GetInstanceSize = 5,
-    OPB_FACT_Image_GetImagePixelFormat = 12,
+    OPB_FACT_DicomInstance_GetInstanceSize = 6,
+    OPB_FACT_Image_GetImagePixelFormat = 13,
 };
 
 #endif

@@ -152,7 +152,7 @@ class Node:
         functions = [[each['node_name'], each['signature']] for each in self.functions]
         return {
             'version': '.'.join(map(str, self.orthanc.version)) if self.orthanc.version[0] < 99 else 'mainline',
-            'functions': functions + [['_Register', 'x'], ['_Release', 'x']],
+            'functions': functions + [['_Register', 'x'], ['_Release', 'x'], ['_Fence', 'x']],
             'calls': ['Load', 'Finalize', *REGISTRATIONS], 'scripts': self.orthanc.scripts, 'verbose': False,
             'memory_usage': False, 'node_socket': self.socket_path, 'node': NODE, 'host': HOST, 'secret': self.secret,
             'orthanc': self.orthanc.GetOrthancPath(), 'worker_index': 0, 'workers_count': 1,
