@@ -486,7 +486,7 @@ class Evil:
                        'socket': told['node_socket'], 'pid': os.getpid()}, f)
 
     def serve_rest(self, lane, msgid, output, uri):
-        what, seed = uri.split('/')[2:4]
+        what, seed = (uri.split('/') + ['0'])[2:4]     # TEXTS has one without a number
         rng = random.Random('%s %s' % (what, seed))
         self.old_handles.append(output)
         if what == 'ok':
