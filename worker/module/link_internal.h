@@ -101,7 +101,8 @@ void opb_flusher_join_request(struct opb_link *link, struct opb_lane *lane);
 
 /* fence.c. The lane is about to carry a request of this thread: what it has to wait for, by
  * opb_link_order_after(). */
-OPB_MUST_CHECK enum opb_status opb_fence_join_request(struct opb_link *link, struct opb_lane *lane);
+OPB_MUST_CHECK enum opb_status opb_fence_join_request(struct opb_link *link,
+                                                      struct opb_lane *lane);
 
 /* fork.c */
 OPB_MUST_CHECK enum opb_status opb_fork_watch(struct opb_link *link);
