@@ -2,9 +2,9 @@
 /* plugin/sdk_custom.c - the SDK functions that no rule can generate
  *
  * Here:      one dispatch function for each, as invocation.h describes them, and the three
- *            that are not the SDK's: _Fence, _Register and _Release. Their names and
- * signatures are on the generator's list of exceptions. Elsewhere: those that only newer
- * headers have (sdk_custom_newer.c).
+ *            that are not the SDK's: _Fence, _Register and _Release. Names and signatures
+ *            are on the generator's list of exceptions.
+ * Elsewhere: those that only newer headers have (sdk_custom_newer.c).
  */
 #include "handles.h"
 #include "invocation.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* plugin/session_fence.c - the order of what comes on two lanes of one process
  *
- * Here:      a thread of the script uses an object of a call that another thread serves.
- * What that one has posted on its lane goes first: behind it comes a fence, for which the
- * lane of the other thread waits. Elsewhere: who asks for it (worker/module/link.c), the
- * notifications (sdk_custom.c).
+ * Here:      a thread of the script uses an object of a call that another one serves, and
+ *            what that has posted on its lane goes first: a fence is behind it, for which
+ *            the other lane waits.
+ * Elsewhere: who asks for it (worker/module/fence.c), its notifications (sdk_custom.c).
  *
  * The wait is short: a lane whose thread is inside of a long SDK call has done by then what
  * was posted before that.

@@ -108,8 +108,7 @@ take_over(struct opb_pool *pool, uint32_t count, struct leftovers *left)
     pthread_mutex_lock(&pool->lock);
     is_done = is_done && !pool->is_reload_over && !pool->is_stopping && !pool->is_leaving &&
               !pool->has_next_failed;
-    if (is_done) { /* the last moment: filters that only the old ones have go on till then
-                    */
+    if (is_done) { /* at the last moment: filters that only the old ones have go on */
         opb_routes_narrow(routes, next[0]);
         is_done = activate(pool, &change, left->is_replacing, &switch_number);
     }

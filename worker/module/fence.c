@@ -2,10 +2,10 @@
 /* worker/module/fence.c - the order of calls when a thread uses another one's object
  *
  * Here:      a thread hands an object of its call to another, which uses it. Both have
- * lanes of their own, and the first one may have posted something on its lane that has not
- * arrived. A fence goes behind that; the other's next request waits for it. Elsewhere:
- * where the node waits (plugin/session_fence.c), when it is needed (sdk_call.c). Called by:
- * sdk_call.c, with the GIL held; link.c, without it.
+ *            lanes of their own, and the first may have posted on its lane what has not
+ *            arrived. A fence goes behind that; the other's next request waits for it.
+ * Elsewhere: where the node waits (plugin/session_fence.c), when it has to (sdk_call.c).
+ * Called by: sdk_call.c, with the GIL held; link.c, without it.
  */
 #include "worker/module/link_internal.h"
 
