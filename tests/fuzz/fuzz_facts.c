@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OWN_FUNCTIONS 3u /* of the node, before the SDK's */
+
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -58,26 +60,30 @@ static struct opb_node_info *
 make_info(void)
 {
     struct opb_node_info *info = calloc(1, sizeof(*info));
-    uint32_t used = 2;
+    uint32_t used = OWN_FUNCTIONS;
 
     require(info != NULL);
     info->version = UINT32_MAX;
     info->version_text = strdup("mainline");
     info->node = strdup("fuzz");
     info->node_socket = strdup("/nonexistent/node.sock");
-    info->functions = calloc(opb_py_function_count + 2, sizeof(*info->functions));
+    info->functions =
+        calloc(opb_py_function_count + OWN_FUNCTIONS, sizeof(*info->functions));
     require(info->functions != NULL);
     info->functions[0].name = strdup(OPB_FUNCTION_REGISTER);
     info->functions[0].signature = strdup("x:x");
     info->functions[1].name = strdup(OPB_FUNCTION_RELEASE);
     info->functions[1].signature = strdup("x:x");
+    info->functions[2].name = strdup(OPB_FUNCTION_FENCE);
+    info->functions[2].signature = strdup("x:x");
     for (uint32_t i = 0; i < opb_py_function_count; i++) {
         if (is_node_function(&opb_py_functions[i])) {
             info->functions[used].name = strdup(opb_py_functions[i].node_name);
             info->functions[used++].signature = strdup(opb_py_functions[i].signature);
         }
     }
-    qsort(info->functions + 2, used - 2, sizeof(*info->functions), compare_names);
+    qsort(info->functions + OWN_FUNCTIONS, used - OWN_FUNCTIONS, sizeof(*info->functions),
+          compare_names);
     info->function_count = used;
     return info;
 }
