@@ -449,10 +449,22 @@ a_peer_that_wakes_without_end_holds_nobody_up(void **state)
     struct opb_frame *frame;
 
     assert_int_equal(opb_lane_receive(fixture->a, &frame, opb_deadline_ms(200)), OPB_LATE);
-    assert_false(opb_stream_is_quiet(fixture->a));
     opb_lane_shutdown(fixture->a);
     opb_thread_join(thread);
     (void)close(fd);
+}
+
+static void
+a_lane_with_more_wakes_than_there_can_be_is_not_quiet(void **state)
+{
+    static const char wakes[8192];
+    struct fixture *fixture = *state;
+
+    assert_int_equal(send(opb_lane_fd(fixture->b), wakes, 100, MSG_NOSIGNAL), 100);
+    assert_true(opb_stream_is_quiet(fixture->a));
+    assert_int_equal(send(opb_lane_fd(fixture->b), wakes, sizeof(wakes), MSG_NOSIGNAL),
+                     sizeof(wakes));
+    assert_false(opb_stream_is_quiet(fixture->a));
 }
 
 /* In the child there is no such memory: to touch it would end the process. */
@@ -492,6 +504,7 @@ main(void)
         WITH_MEMORY(a_reader_without_anything_to_read_is_late),
         WITH_MEMORY(a_writer_whose_peer_does_not_read_is_late),
         WITH_MEMORY(a_peer_that_wakes_without_end_holds_nobody_up),
+        WITH_MEMORY(a_lane_with_more_wakes_than_there_can_be_is_not_quiet),
         WITH_MEMORY(what_a_peer_wrote_before_it_left_is_read),
         WITH_MEMORY(a_shutdown_wakes_the_reader),
         WITH_MEMORY(who_looks_in_vain_looks_less_often),
