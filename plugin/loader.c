@@ -222,7 +222,6 @@ load_later_host(struct opb_place *place, struct opb_session *session)
     char message[OPB_POOL_TEXT_BYTES * 2];
     char death[64];
     enum opb_status status;
-    bool is_doomed = false;
     bool is_stopping;
     bool is_starting;
     bool is_late; /* the script is not to blame */
@@ -236,14 +235,13 @@ load_later_host(struct opb_place *place, struct opb_session *session)
     is_late = status == OPB_GONE && message[0] == '\0';
     if (status != OPB_OK && !is_starting) {
         pool->is_broken = pool->is_broken || !is_late;
-        is_doomed = !is_stopping && !opb_session_is_dead(session) &&
-                    place->host == session && !place->is_unwanted;
-        if (is_doomed) {
+        if (!is_stopping && !opb_session_is_dead(session) && place->host == session &&
+            !place->is_unwanted) {
             opb_pool_doom(pool, opb_session_host(session), OPB_COULD_NOT_LOAD);
         }
     }
     pthread_mutex_unlock(&pool->lock);
-    if (is_doomed) {
+    if (status != OPB_OK) { /* to end that host, and to watch the files in another way */
         opb_pool_wake(pool);
     }
     if (is_starting) {
@@ -265,7 +263,6 @@ load_later_host(struct opb_place *place, struct opb_session *session)
         opb_log_error("%s", message);
     }
     log_unloaded(place, session);
-    opb_pool_wake(pool); /* the files are watched in another way now */
 }
 
 void *

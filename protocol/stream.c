@@ -23,11 +23,12 @@
  * about as long as a sleeping thread takes to be woken on another core. */
 #define LINGER_NS 50000
 /* Looks at memory before the first yield: the most take some 3 microseconds. */
-#define FEWEST_LOOKS     16u
-#define MOST_LOOKS       128u
-#define MOST_STALE_READS 16u /* of wakes that came too late */
-#define MOST_SKIPPED     15u
-#define MOST_CROWDED     255u
+#define FEWEST_LOOKS 16u
+#define MOST_LOOKS   128u
+#define MOST_SKIPPED 15u
+#define MOST_CROWDED 255u
+/* Reads of wakes that came too late, which are few. */
+#define MOST_STALE_READS 16u
 
 enum want { WANT_DATA, WANT_ROOM };
 

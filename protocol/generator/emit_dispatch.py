@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from classify import check_rule
-from model import Function, Model, Param
+from model import NODE_OWN, Function, Model, Param
 from text import c_head, c_string
 
 # Names in the generated functions, and words of C, that an argument must not have.
@@ -160,9 +160,7 @@ def _dispatch(model: Model) -> str:
         if not function.custom_node:
             out += _run(function)
     out += ["const struct opb_sdk_function opb_sdk_functions[] = {"]
-    out += ['    {"_Register", "x", 0, OPB_SDK_PROTECTED, opb_custom__Register},']
-    out += ['    {"_Release", "x", 0, 0, opb_custom__Release},']
-    out += ['    {"_Fence", "x", 0, 0, opb_custom__Fence},']
+    out += [f'    {{"{name}", "x", 0, {flags}, opb_custom_{name}}},' for name, flags in NODE_OWN.items()]
     out += [_row(function) for function in rows]
     out += ["};", ""]
     out += ["const uint32_t opb_sdk_function_count ="]
@@ -174,7 +172,7 @@ def _dispatch(model: Model) -> str:
 def _custom_header(model: Model) -> str:
     out = c_head(model, "What sdk_custom.c implements; OPB_SDK_HAS_... says whether this SDK has it.")
     out += ["#ifndef OPB_SDK_CUSTOM_GEN_H", "#define OPB_SDK_CUSTOM_GEN_H", "", "struct opb_invocation;", ""]
-    symbols = ["_Register", "_Release", "_Fence"] + [f.symbol for f in model.node_functions if f.custom_node]
+    symbols = [*NODE_OWN] + [f.symbol for f in model.node_functions if f.custom_node]
     for symbol in symbols:
         out += [f"#define OPB_SDK_HAS_{symbol.lstrip('_')} 1"]
         out += [f"void opb_custom_{symbol}(struct opb_invocation *inv);"]

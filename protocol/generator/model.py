@@ -24,6 +24,9 @@ SCALARS = {
     "float": "f",
 }
 
+# Functions of the node that are not the SDK's (protocol/words.h), with their flags: numbers 0 and up.
+NODE_OWN = {"_Register": "OPB_SDK_PROTECTED", "_Release": "0", "_Fence": "0"}
+
 
 class GeneratorError(Exception):
     """The header holds something that must stop the build; the text says what to do."""
@@ -163,8 +166,8 @@ class Model:
         return sorted(rows, key=lambda f: f.full_name)
 
     def node_number(self, function: Function) -> int:
-        """The method number of one of these; three are the node's own, and come first."""
-        return 3 + self.node_functions.index(function)
+        """The method number of one of these; the node's own come first."""
+        return len(NODE_OWN) + self.node_functions.index(function)
 
 
 def version_number(text: str) -> int:

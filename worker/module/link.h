@@ -94,10 +94,6 @@ OPB_MUST_CHECK enum opb_status opb_link_call(struct opb_link *link,
 /* What this thread calls next comes behind what another has posted on the lane that it
  * serves. Never blocks: with the GIL held. */
 void opb_link_order_after(struct opb_link *link, const struct opb_lane *lane);
-/* Flushes the posts of all bound lanes, as far as that needs no wait; true if some are
- * left.
- */
-bool opb_link_flush_bound(struct opb_link *link);
 /* Posts a notification: lazily with the next frame (urgent false; bound lanes only, at
  * most some milliseconds), else at once. GIL held; released if it must write. */
 OPB_MUST_CHECK enum opb_status opb_link_post(struct opb_link *link,

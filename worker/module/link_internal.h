@@ -106,6 +106,9 @@ OPB_MUST_CHECK enum opb_status opb_fence_join_request(struct opb_link *link,
 
 /* fork.c */
 OPB_MUST_CHECK enum opb_status opb_fork_watch(struct opb_link *link);
+
+/* link.c: flushes the posts of all bound lanes; true if some are left. */
+bool opb_link_flush_bound(struct opb_link *link);
 /* In a forked child, with all locks held by the forking thread, which is the only one:
  * makes the link that of a child. */
 void opb_link_begin_anew(struct opb_link *link);
