@@ -15,6 +15,7 @@
 #include "handles.h"
 #include "invocation.h"
 #include "log.h"
+#include "routes.h"
 #include "stack.h"
 
 #include "protocol/sockets.h"
@@ -211,13 +212,16 @@ log_ended(const char *what)
 }
 
 static bool
-is_refused(struct opb_job *job)
+is_absent(struct opb_job *job)
 {
-    if (job->io->check == NULL || job->io->check(job->session, job->io->context)) {
+    const struct opb_call_io *io = job->io;
+
+    if ((!io->is_of_script ||
+         opb_routes_session_has(job->node->routes, job->session, job->kind)) &&
+        (io->check == NULL || io->check(job->session, io->context))) {
         return false;
     }
-    job->outcome = OPB_CALL_FAILED;
-    job->is_unknown = true;
+    job->outcome = OPB_CALL_ABSENT;
     return true;
 }
 
@@ -229,7 +233,7 @@ run_nested(void *argument)
     char text[FAULT_TEXT_BYTES];
 
     text[0] = '\0';
-    if (!is_refused(job)) {
+    if (!is_absent(job)) {
         run_on_lane(job, text, sizeof(text));
         opb_job_log_outcome(job, text);
     }
@@ -257,7 +261,7 @@ run_top_level(void *argument)
         opb_job_log_outcome(job, opb_status_text(status));
         return;
     }
-    if (!is_refused(job)) {
+    if (!is_absent(job)) {
         run_on_lane(job, text, sizeof(text));
         opb_job_log_outcome(job, text);
     }
@@ -275,6 +279,9 @@ run_in_session(void *argument)
     enum opb_status status;
 
     text[0] = '\0';
+    if (is_absent(job)) {
+        return;
+    }
     status = opb_lane_acquire_in(session, &job->lane, earlier(queue_ms, job->deadline_ms));
     if (status == OPB_GONE) {
         job->outcome = OPB_CALL_DIED;
@@ -306,7 +313,7 @@ count_call(const struct opb_job *job)
 {
     uint64_t end_us = opb_clock_us();
 
-    if (!job->is_unknown) {
+    if (job->outcome != OPB_CALL_ABSENT) {
         opb_call_stat_count(opb_call_stats_kind(job->node->call_stats, job->kind),
                             job->outcome, end_us - job->begin_us, end_us / 1000u);
         opb_call_stat_count(job->io->stat, job->outcome, end_us - job->begin_us,

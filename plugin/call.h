@@ -33,8 +33,11 @@ struct opb_call_io {
     /* The primary shall run it, and no other host. */
     bool is_for_primary;
     /* NULL, or asked before pack, when a host is there. False: there is nothing to call in
-     * this host; the outcome is OPB_CALL_FAILED, and nothing is logged. */
+     * this host, and the outcome is OPB_CALL_ABSENT. */
     bool (*check)(struct opb_session *session, void *context);
+    /* The same is asked of the kind: the host that is there now may have another script
+     * than when the caller looked, since it may have waited for it. */
+    bool is_of_script;
     struct opb_call_stat *stat; /* where it counts beside its kind, or NULL */
 };
 
@@ -42,11 +45,12 @@ enum opb_outcome {
     OPB_CALL_DONE,     /* the script returned; result() has run */
     OPB_CALL_RAISED,   /* the script raised; the host has logged the traceback */
     OPB_CALL_ENCODING, /* a string was not UTF-8: the script was not called */
-    OPB_CALL_FAILED, /* it could not be run, by the host or by us: the reason is in the log
-                      */
-    OPB_CALL_DIED,   /* the host died, or the lane broke, during the call */
-    OPB_CALL_LATE,   /* the deadline passed during the call; its host is being killed */
-    OPB_CALL_NO_HOST /* no host within QueueTimeout; nothing was called */
+    OPB_CALL_FAILED,  /* it could not be run, by the host or by us: the reason is in the log
+                       */
+    OPB_CALL_DIED,    /* the host died, or the lane broke, during the call */
+    OPB_CALL_LATE,    /* the deadline passed during the call; its host is being killed */
+    OPB_CALL_NO_HOST, /* no host within QueueTimeout; nothing was called */
+    OPB_CALL_ABSENT   /* the script of the host has nothing to call; nothing is logged */
 };
 
 /* Runs a call. what names it in logs ("REST callback for GET /toto"). deadline_ms counts

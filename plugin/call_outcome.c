@@ -106,6 +106,7 @@ opb_job_log_outcome(const struct opb_job *job, const char *text)
     opb_policy_count_outcome(job->node, job->outcome);
     switch (job->outcome) {
     case OPB_CALL_DONE:
+    case OPB_CALL_ABSENT:
         break;
     case OPB_CALL_RAISED: /* the host has logged the traceback */
         note_exception(job, text);

@@ -16,7 +16,6 @@ struct opb_job {
     uint64_t deadline_ms;
     uint32_t timeout_ms; /* from when it runs; 0: none */
     bool is_last;        /* so the time is DrainTimeout */
-    bool is_unknown;     /* the host has nothing to call: it is no call */
     uint64_t begin_us;
     char *text;
     size_t text_capacity;

@@ -88,6 +88,7 @@ make(void **handler, enum opb_call_index kind, struct commitment *commitment,
             return OrthancPluginErrorCode_InternalError;
         case OPB_CALL_RAISED:
         case OPB_CALL_FAILED:
+        case OPB_CALL_ABSENT:
             opb_driver_end(&commitment->driver, node, OPB_CALL_COMMITMENT_FREE_INDEX, what);
             return OrthancPluginErrorCode_Plugin;
         case OPB_CALL_DIED:

@@ -59,6 +59,8 @@ cstore_end(struct opb_node *node, const struct cstore *cstore, enum opb_outcome 
         return cstore->status == DIMSE_SUCCESS ? FILTER_ACCEPT : FILTER_REFUSE;
     case OPB_CALL_RAISED:
         return FILTER_ERROR;
+    case OPB_CALL_ABSENT:
+        return FILTER_ACCEPT;
     case OPB_CALL_ENCODING:
     case OPB_CALL_FAILED:
     case OPB_CALL_DIED:
@@ -83,7 +85,8 @@ callback_cstore_filter(uint16_t *status, const OrthancPluginDicomInstance *insta
     struct opb_call_io io = {.pack = cstore_pack,
                              .result = cstore_result,
                              .finish = cstore_finish,
-                             .context = &cstore};
+                             .context = &cstore,
+                             .is_of_script = true};
 
     if (node == NULL || !opb_routes_has(node->routes, OPB_CALL_CSTORE_FILTER_INDEX)) {
         return FILTER_ACCEPT;

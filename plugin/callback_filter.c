@@ -71,6 +71,8 @@ filter_end(struct opb_node *node, const struct filter *filter, enum opb_outcome 
     case OPB_CALL_RAISED:
     case OPB_CALL_FAILED:
         return FILTER_ERROR;
+    case OPB_CALL_ABSENT:
+        return FILTER_ACCEPT;
     case OPB_CALL_DIED:
     case OPB_CALL_LATE:
     case OPB_CALL_NO_HOST:
@@ -97,8 +99,10 @@ opb_callback_filter(OrthancPluginHttpMethod method, const char *uri, const char 
                             .get_count = get_count,
                             .get_keys = get_keys,
                             .get_values = get_values};
-    struct opb_call_io io = {
-        .pack = filter_pack, .result = filter_result, .context = &filter};
+    struct opb_call_io io = {.pack = filter_pack,
+                             .result = filter_result,
+                             .context = &filter,
+                             .is_of_script = true};
     char what[WHAT_BYTES];
     int32_t answer;
 

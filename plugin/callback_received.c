@@ -99,6 +99,8 @@ received_end(const struct received *received, enum opb_outcome outcome)
         opb_log_error("An instance was refused: the Python received instance callback has "
                       "raised an exception, and Python.Strict is set");
         return OrthancPluginReceivedInstanceAction_Modify;
+    case OPB_CALL_ABSENT:
+        return OrthancPluginReceivedInstanceAction_KeepAsIs;
     case OPB_CALL_ENCODING:
     case OPB_CALL_FAILED:
     case OPB_CALL_DIED:
@@ -122,8 +124,10 @@ callback_received(OrthancPluginMemoryBuffer64 *modified, const void *dicom, uint
                                 .bytes = bytes,
                                 .origin = origin,
                                 .modified = modified};
-    struct opb_call_io io = {
-        .pack = received_pack, .result = received_result, .context = &received};
+    struct opb_call_io io = {.pack = received_pack,
+                             .result = received_result,
+                             .context = &received,
+                             .is_of_script = true};
 
     if (node == NULL || !opb_routes_has(node->routes, OPB_CALL_RECEIVED_INSTANCE_INDEX)) {
         return OrthancPluginReceivedInstanceAction_KeepAsIs;

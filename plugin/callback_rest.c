@@ -25,7 +25,6 @@ struct rest {
     const char *url;
     const OrthancPluginHttpRequest *request;
     uint32_t route;    /* the host's number */
-    bool is_missing;   /* the host has no such route */
     bool is_answering; /* an answer was begun */
     uint64_t handle;
 };
@@ -35,9 +34,7 @@ rest_check(struct opb_session *session, void *context)
 {
     struct rest *rest = context;
 
-    rest->is_missing =
-        !opb_routes_lookup(rest->node->routes, session, rest->entry, &rest->route);
-    return !rest->is_missing;
+    return opb_routes_lookup(rest->node->routes, session, rest->entry, &rest->route);
 }
 
 static void
@@ -109,16 +106,15 @@ answer_busy(const struct rest *rest, const char *details)
 static OrthancPluginErrorCode
 rest_end(const struct rest *rest, enum opb_outcome outcome)
 {
-    if (rest->is_missing) {
-        return answer_failure(rest, 404, "Unknown resource",
-                              "The Python script has not registered this route");
-    }
     if (rest->is_answering && outcome != OPB_CALL_DONE && outcome != OPB_CALL_ENCODING) {
         return OrthancPluginErrorCode_Plugin; /* a second answer is not possible */
     }
     switch (outcome) {
     case OPB_CALL_DONE:
         return OrthancPluginErrorCode_Success;
+    case OPB_CALL_ABSENT:
+        return answer_failure(rest, 404, "Unknown resource",
+                              "The Python script has not registered this route");
     case OPB_CALL_ENCODING:
         return OrthancPluginErrorCode_InternalError;
     case OPB_CALL_DIED:

@@ -44,8 +44,10 @@ opb_callback_stored(const OrthancPluginDicomInstance *instance, const char *inst
 {
     struct opb_node *node = opb_node_current();
     struct stored stored = {.instance = instance, .instance_id = instance_id};
-    struct opb_call_io io = {
-        .pack = stored_pack, .finish = stored_finish, .context = &stored};
+    struct opb_call_io io = {.pack = stored_pack,
+                             .finish = stored_finish,
+                             .context = &stored,
+                             .is_of_script = true};
     enum opb_outcome outcome;
     uint32_t deaths = 0;
     char what[WHAT_BYTES];
@@ -62,7 +64,8 @@ opb_callback_stored(const OrthancPluginDicomInstance *instance, const char *inst
         outcome == OPB_CALL_NO_HOST) {
         opb_policy_gives_up(node, what);
     }
-    return outcome == OPB_CALL_DONE       ? OrthancPluginErrorCode_Success
+    return outcome == OPB_CALL_DONE || outcome == OPB_CALL_ABSENT
+               ? OrthancPluginErrorCode_Success
            : outcome == OPB_CALL_ENCODING ? OrthancPluginErrorCode_InternalError
                                           : OrthancPluginErrorCode_Plugin;
 }

@@ -11,7 +11,6 @@
 
 #include "call.h"
 #include "log.h"
-#include "routes.h"
 #include "threads.h"
 
 #include "protocol/sockets.h"
@@ -55,15 +54,6 @@ event_pack(struct opb_message *message, struct opb_session *session, void *conte
     opb_pack_cstr(message, event->resource_id);
 }
 
-/* Another script may have been loaded since the event came. */
-static bool
-event_check(struct opb_session *session, void *context)
-{
-    (void)context;
-    return opb_routes_session_has(opb_session_node(session)->routes, session,
-                                  OPB_CALL_CHANGE_INDEX);
-}
-
 /* Whether to stop trying: the queue is being closed, or Orthanc waits for its end. */
 static bool
 is_giving_up(struct opb_events *events)
@@ -96,13 +86,10 @@ run(struct opb_events *events, struct opb_session *session, struct delivery *del
 {
     struct opb_call_io io = {.pack = event_pack,
                              .context = delivery,
-                             .check = event_check,
+                             .is_of_script = true, /* another one since the event came */
                              .is_for_primary = true};
 
     delivery->is_sent = false;
-    if (session != NULL && !event_check(session, delivery)) {
-        return OPB_CALL_DONE;
-    }
     if (session != NULL) {
         return opb_call_run_in(session, OPB_CALL_CHANGE_INDEX, &io, what, OPB_FOREVER);
     }
@@ -161,6 +148,7 @@ opb_event_deliver(struct opb_events *events, const struct event *event,
             }
             break;
         case OPB_CALL_DONE:
+        case OPB_CALL_ABSENT:
         case OPB_CALL_RAISED:
         case OPB_CALL_ENCODING:
             return true;

@@ -296,6 +296,7 @@ opb_load_run(struct opb_session *session, const struct opb_load *told, uint64_t 
     case OPB_CALL_ENCODING:
     case OPB_CALL_FAILED:
     case OPB_CALL_NO_HOST:
+    case OPB_CALL_ABSENT:
         /* a message that does not fit is cut */
         if (text[0] != '\0') {
             (void)snprintf(message, capacity, "%s", text);
@@ -343,6 +344,7 @@ opb_load_finalize(struct opb_session *session, struct opb_lane *lane, uint64_t d
     case OPB_CALL_ENCODING:
     case OPB_CALL_FAILED:
     case OPB_CALL_NO_HOST:
+    case OPB_CALL_ABSENT:
         opb_log_warning("The host (pid %ld) could not finish the Python script: %s",
                         (long)opb_session_pid(session), text);
         return false;

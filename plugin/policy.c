@@ -33,6 +33,7 @@ opb_policy_count_outcome(struct opb_node *node, enum opb_outcome outcome)
     case OPB_CALL_RAISED:
     case OPB_CALL_ENCODING:
     case OPB_CALL_FAILED:
+    case OPB_CALL_ABSENT:
         break;
     }
 }

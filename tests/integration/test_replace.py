@@ -179,6 +179,53 @@ def test_a_call_that_needs_another_one_to_end_gets_it(orthanc, text_of):
     assert not server.messages('E'), server.messages('E')
 
 
+ASKED_FOR_MUCH = r'''
+def on_filter(uri, **request):
+    return True
+def received(data, origin):
+    return orthanc.ReceivedInstanceAction.KEEP_AS_IS, None
+def stored(instance, instance_id):
+    say('stored VERSION')
+orthanc.RegisterIncomingHttpRequestFilter(on_filter)
+orthanc.RegisterReceivedInstanceCallback(received)
+orthanc.RegisterOnStoredInstanceCallback(stored)
+if hasattr(orthanc, 'RegisterIncomingCStoreInstanceFilter'):
+    orthanc.RegisterIncomingCStoreInstanceFilter(lambda instance: 0)
+'''
+TAKES_LONG_TO_LOAD = r'''
+say('loading VERSION')
+while not os.path.exists('GATE'):
+    time.sleep(0.05)
+'''
+
+
+def test_what_waits_for_a_script_that_does_not_ask_any_more_goes_without(orthanc, text_of, tmp_path):
+    """A filter that was there when the request came, and is not when a host is: as if it had come later."""
+    gate = tmp_path / 'gate'
+    server = orthanc(script=text_of('one', ASKED_FOR_MUCH.replace('VERSION', 'one')),
+                     python={'Reload': 'replace', 'QueueTimeout': 60}, dicom=True)
+    server.upload(dicom.make_dicom(PatientID='before'))
+    server.wait_for_out('stored one')
+    file = tmp_path / 'meanwhile.dcm'
+    file.write_bytes(dicom.make_dicom(PatientID='by DICOM'))
+    write(server, text_of('two', TAKES_LONG_TO_LOAD.replace('VERSION', 'two').replace('GATE', str(gate))))
+    reloading, reloaded = in_background(reload, server)
+    server.wait_for_out('loading two')
+    asking, asked = in_background(server.get, '/statistics', timeout=60)
+    sending, sent = in_background(dicom.storescu, server, str(file))
+    uploading, uploaded = in_background(server.upload, dicom.make_dicom(PatientID='by HTTP'))
+    asking.join(1)
+    assert asking.is_alive() and sending.is_alive() and uploading.is_alive()
+    gate.touch()
+    for thread in (reloading, asking, sending, uploading):
+        thread.join(60)
+    assert reloaded[0]['Generation'] == 2
+    assert asked[0].status_code == 200 and isinstance(uploaded[0], str), (asked, uploaded)
+    assert sent[0].returncode == 0, sent[0]
+    assert server.get('/statistics').json()['CountInstances'] == 3
+    assert not server.messages('E'), server.messages('E')
+
+
 def test_calls_that_wait_for_long_are_served_by_the_old_one(orthanc, text_of):
     """None fails by QueueTimeout while there is a host."""
     server = orthanc(script=text_of('one'), python={'Reload': 'replace', 'QueueTimeout': 3 * PATIENCE})
