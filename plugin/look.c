@@ -176,6 +176,11 @@ opb_look_send(struct opb_pool *pool)
 {
     enum opb_status status = OPB_OK;
 
+    pthread_mutex_lock(&pool->lock);
+    if (pool->look != NULL && is_done(pool->look)) {
+        pthread_cond_broadcast(&pool->changed); /* the last of its hosts has died */
+    }
+    pthread_mutex_unlock(&pool->lock);
     while (pool->control != NULL && status == OPB_OK) {
         struct look_host *host;
         uint32_t ticket = 0;

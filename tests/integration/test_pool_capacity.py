@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+import wire
 from daemon import Daemon
 from load import Load
 from server import wait_until, write
@@ -192,3 +193,29 @@ def test_a_pool_of_more_hosts_gives_them_with_a_reload_of_all(daemon, server):
         load.wait_for_more()
     assert all(load.results(each) == {200} for each in servers), load.answers
     assert len(set(pool.hosts())) >= 4
+
+
+def attach(control, name, count):
+    """As a server would; its answer: [name, hosts], or what was refused."""
+    control.send(wire.hello(wire.CONTROL))
+    assert wire.welcomed(control.read())
+    control.send([wire.REQUEST, 1, wire.ATTACH, [name, '1.12.1', '/nonexistent', os.urandom(32), os.getpid(), count]])
+    _, _, fault, answer = control.read()
+    return answer if fault is None else fault[2]
+
+
+def test_a_node_cannot_hide_the_hosts_of_its_next_generation(daemon):
+    """It asks for many, and then for few: those that it has count all the same."""
+    pool = daemon(3)
+    with pool.connect() as greedy, pool.connect() as other:
+        assert attach(greedy, 'greedy', 1) == ['greedy', 1]
+        for count in (3, 1):
+            greedy.send([wire.NOTIFY, wire.START_NEXT, [['/a.py'], count]])
+        told = {wire.NEXT_COUNT: [], wire.NEXT_STARTED: []}
+        while len(told[wire.NEXT_COUNT]) < 2 or len(told[wire.NEXT_STARTED]) < 3:
+            _, method, parameters = greedy.read()
+            if method in told:
+                told[method].append(parameters)
+        assert told[wire.NEXT_COUNT] == [[3], [1]]
+        assert all(pid > 0 for _, pid, _ in told[wire.NEXT_STARTED])
+        assert re.match(FULL, attach(other, 'other', 3))

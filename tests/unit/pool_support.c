@@ -230,24 +230,30 @@ path_exists(const char *path)
     return lstat(path, &info) == 0;
 }
 
+uint32_t
+pool_count_stderr(struct pool *pool, const char *text)
+{
+    char content[8192] = "";
+    FILE *file = fopen(pool->stderr_path, "re");
+    uint32_t count = 0;
+
+    if (file != NULL) {
+        content[fread(content, 1, sizeof(content) - 1, file)] = '\0';
+        (void)fclose(file);
+    }
+    for (const char *at = content; (at = strstr(at, text)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
 void
 pool_await_stderr(struct pool *pool, const char *text)
 {
     uint64_t deadline = opb_deadline_ms(POOL_WAIT_MS);
-    char content[8192];
-    bool is_found = false;
 
-    while (!is_found) {
-        FILE *file = fopen(pool->stderr_path, "re");
-        size_t bytes = 0;
-
-        if (file != NULL) {
-            bytes = fread(content, 1, sizeof(content) - 1, file);
-            (void)fclose(file);
-        }
-        content[bytes] = '\0';
-        is_found = strstr(content, text) != NULL;
-        assert_true(is_found || opb_clock_ms() < deadline);
-        pause_ms(is_found ? 0 : 5);
+    while (pool_count_stderr(pool, text) == 0) {
+        assert_true(opb_clock_ms() < deadline);
+        pause_ms(5);
     }
 }

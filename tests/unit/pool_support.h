@@ -99,5 +99,7 @@ void process_await_end(pid_t pid);
 bool path_exists(const char *path);
 /* Waits until the supervisor's stderr has that text. */
 void pool_await_stderr(struct pool *pool, const char *text);
+/* How often it has it now. */
+uint32_t pool_count_stderr(struct pool *pool, const char *text);
 
 #endif

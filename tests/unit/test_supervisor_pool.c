@@ -156,6 +156,51 @@ sigterm_lets_the_hosts_of_a_shared_pool_finish_and_kills_them_then(void **state)
     pool_end(&pool);
 }
 
+/* It has asked to be detached, and given its hosts more time than the pool has. */
+static void
+sigterm_of_a_shared_pool_does_not_wait_for_a_node_that_leaves_slowly(void **state)
+{
+    static const char *const options[] = {"--stop-timeout", "0.1", NULL};
+    struct pool pool;
+    struct host_news host;
+
+    (void)state;
+    pool_start(&pool, false, options);
+    host = pool_attach(&pool);
+    pool_ask_detach(&pool, 3600000);
+    pool_limit_restarts(&pool, 5, 1000); /* what was sent before is read before this */
+    pool_expect_echo(&pool, host.host);
+    assert_int_equal(kill(pool.pid, SIGTERM), 0);
+    assert_int_equal(pool_news(&pool, OPB_CONTROL_HOST_DIED).pid, host.pid);
+    assert_int_equal(pool_wait(&pool), 0);
+    pool_end(&pool);
+}
+
+/* He may try again and again. */
+static void
+the_log_is_not_flooded_by_who_is_refused(void **state)
+{
+    static const char greeting[64] = "nonsense";
+    struct pool pool;
+
+    (void)state;
+    pool_start(&pool, false, NULL);
+    for (int i = 0; i < 25; i++) {
+        int fd = -1;
+        char answer[512];
+
+        assert_int_equal(
+            opb_socket_connect(&fd, pool.socket_path, opb_deadline_ms(POOL_WAIT_MS)),
+            OPB_OK);
+        assert_int_equal(write(fd, greeting, sizeof(greeting)), sizeof(greeting));
+        while (read(fd, answer, sizeof(answer)) > 0) {
+        }
+        (void)close(fd);
+    }
+    assert_int_equal(pool_count_stderr(&pool, "refused a connection of process"), 10);
+    pool_end(&pool);
+}
+
 static void
 killing_the_supervisor_leaves_no_host_and_no_child(void **state)
 {
@@ -313,6 +358,8 @@ main(void)
         OPB_TEST(signals_do_not_end_a_managed_pool),
         OPB_TEST(sighup_asks_the_node_for_its_next_generation),
         OPB_TEST(sigterm_lets_the_hosts_of_a_shared_pool_finish_and_kills_them_then),
+        OPB_TEST(sigterm_of_a_shared_pool_does_not_wait_for_a_node_that_leaves_slowly),
+        OPB_TEST(the_log_is_not_flooded_by_who_is_refused),
         OPB_TEST(killing_the_supervisor_leaves_no_host_and_no_child),
         OPB_TEST(a_killed_node_ends_its_pool_although_a_fork_holds_the_lifeline),
         OPB_TEST(what_orthanc_left_open_is_not_kept),

@@ -7,13 +7,13 @@
  */
 #include "worker/supervisor/pool.h"
 
-/* Those that it has, and those that are to be more in its next generation. */
+/* Those that it has, and those that are more in its next generation, or were to be. */
 static uint32_t
 count_taken(const struct opb_node *node)
 {
     uint32_t count = node->slot_count;
 
-    for (uint32_t i = node->slot_count; i < node->next_count; i++) {
+    for (uint32_t i = node->slot_count; i < node->made_count; i++) {
         count += node->slots[i].next != NULL ? 1 : 0;
     }
     return count;

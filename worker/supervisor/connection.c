@@ -191,8 +191,7 @@ static void OPB_PRINTF(2, 3)
 static void
 refuse_stranger(struct opb_connection *connection, const char *why)
 {
-    opb_pool_log(connection->pool, NULL, OPB_LOG_WARNING,
-                 "refused a connection of process %d: %s", (int)connection->peer.pid, why);
+    opb_pool_log_refused(connection->pool, &connection->peer, why);
     refuse(connection, "%s", why);
 }
 

@@ -145,14 +145,20 @@ on_detach_timer(uv_timer_t *timer)
 void
 opb_node_detach(struct opb_node *node, uint64_t grace_ms)
 {
+    if (grace_ms > OPB_MAX_GRACE_MS) {
+        grace_ms = OPB_MAX_GRACE_MS;
+    }
+    if (node->state == OPB_NODE_DETACHING && node->detach_step == DETACH_GRACE &&
+        grace_ms < uv_timer_get_due_in(&node->detach_timer)) {
+        (void)uv_timer_start(&node->detach_timer, on_detach_timer, grace_ms, 0);
+    }
     if (node->state != OPB_NODE_ATTACHED) {
         return;
     }
     node->state = OPB_NODE_DETACHING;
     node->detach_step = DETACH_GRACE;
     stop_respawning(node);
-    (void)uv_timer_start(&node->detach_timer, on_detach_timer,
-                         grace_ms < OPB_MAX_GRACE_MS ? grace_ms : OPB_MAX_GRACE_MS, 0);
+    (void)uv_timer_start(&node->detach_timer, on_detach_timer, grace_ms, 0);
     node_check_ended(node);
 }
 

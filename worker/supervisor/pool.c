@@ -28,6 +28,7 @@
 #define ACCEPTS_PER_TURN  16
 #define ACCEPT_PAUSE_MS   100u
 #define COMPLAIN_EVERY_MS 10000u
+#define REFUSALS_TOLD     10u   /* in that time */
 #define STOP_MS           2000u /* to kill and reap everything */
 
 static const int handled_signals[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
@@ -79,6 +80,29 @@ pause_accepting(struct opb_pool *pool, const char *why)
 }
 
 void
+opb_pool_log_refused(struct opb_pool *pool, const struct opb_peer *peer, const char *why)
+{
+    uint64_t now_ms = opb_clock_ms();
+
+    if (pool->refused_ms == 0 || now_ms - pool->refused_ms > COMPLAIN_EVERY_MS) {
+        if (pool->refused_count > REFUSALS_TOLD) {
+            opb_pool_log(pool, NULL, OPB_LOG_WARNING,
+                         "%u more connections were refused that have not been told",
+                         pool->refused_count - REFUSALS_TOLD);
+        }
+        pool->refused_ms = now_ms;
+        pool->refused_count = 0;
+    }
+    if (pool->refused_count < REFUSALS_TOLD) {
+        opb_pool_log(pool, NULL, OPB_LOG_WARNING, "refused a connection of process %d: %s",
+                     (int)peer->pid, why);
+    }
+    if (pool->refused_count < UINT32_MAX) {
+        pool->refused_count++;
+    }
+}
+
+void
 opb_pool_refusal(const struct opb_pool *pool, const struct opb_peer *peer, char *out,
                  size_t capacity)
 {
@@ -104,8 +128,7 @@ admit(struct opb_pool *pool, int fd)
 
     if (is_stranger) {
         opb_pool_refusal(pool, &peer, why, sizeof(why));
-        opb_pool_log(pool, NULL, OPB_LOG_WARNING, "refused a connection of process %d: %s",
-                     (int)peer.pid, why);
+        opb_pool_log_refused(pool, &peer, why);
     }
     if (status == OPB_OK && (!is_stranger || pool->stranger_count < OPB_MAX_STRANGERS)) {
         status = opb_connection_open(pool, &fd, &peer, is_stranger);

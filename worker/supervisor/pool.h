@@ -216,6 +216,8 @@ struct opb_pool {
     uint32_t pending_count;
     uint64_t complained_ms; /* about connections that say nothing */
     uint64_t paused_ms;     /* when it was last said that none can be taken */
+    uint64_t refused_ms;    /* since when refused ones are counted */
+    uint32_t refused_count;
     struct opb_node *nodes;
     struct opb_host *hosts; /* running */
     struct opb_host *dead;  /* reaped; their orphans are being looked for */
@@ -233,6 +235,10 @@ void opb_pool_stop(struct opb_pool *pool);
 /* Why a user may not use us, and what to do about it. */
 void opb_pool_refusal(const struct opb_pool *pool, const struct opb_peer *peer, char *out,
                       size_t capacity);
+/* Logs that one was refused: not each, if there are many, since who is refused may come
+ * again and again. */
+void opb_pool_log_refused(struct opb_pool *pool, const struct opb_peer *peer,
+                          const char *why);
 /* Something ended: leaves the loop if the pool is stopping and nothing is left. */
 void opb_pool_check_stopped(struct opb_pool *pool);
 /* A connection left the handshake: accepting may go on. */
@@ -426,5 +432,8 @@ void opb_sweep(struct opb_pool *pool);
 void opb_sweep_soon(struct opb_pool *pool, uint64_t delay_ms);
 /* Kills all children that are no hosts; true if there was one. */
 bool opb_kill_orphans(struct opb_pool *pool);
+/* The same to what modules that a zygote had imported have started. It has been reaped, and
+ * no host that it has forked needs them any more. */
+void opb_kill_left_by_zygote(struct opb_pool *pool, pid_t zygote);
 
 #endif
