@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from daemon import Daemon
 from server import (PATIENCE, PID_ROUTE, hosts_of, is_alive, marked_processes, ours_worker,
                     wait_until, zygotes_of)
 from test_workers import SCRIPT as SCRIPT_OF_WORKERS
@@ -362,6 +363,43 @@ def test_a_module_that_ends_the_process_refuses_the_start(orthanc, tmp_path, sou
     server = orthanc.make(script=SCRIPT, env=env, python={'Preload': ['deadly']})
     assert server.expect_refusal() == 255
     assert 'The zygote ended while it imported the module "deadly", named by Python.Preload' in server.log()
+
+
+def starting(path):
+    """Source of a module that starts a process, whose number is then in the file."""
+    return ("import subprocess\nchild = subprocess.Popen(['sleep', '3600'])\n"
+            "with open(%r, 'w') as f:\n    f.write(str(child.pid))\n" % str(path))
+
+
+def test_what_a_preloaded_module_has_started_ends_with_its_hosts(orthanc, tmp_path):
+    """Not sooner, since they may use it, and not later: the pool may live for years."""
+    names = ('leaves', 'stays', 'fails')
+    files = {name: tmp_path / name for name in names}
+    _, env = modules_in(tmp_path, leaves=starting(files['leaves']), stays=starting(files['stays']),
+                        fails=starting(files['fails']) + "raise ValueError('on purpose')\n")
+    pool = Daemon(env=env).start()
+    try:
+        servers = {name: orthanc.make(script=SCRIPT, python={'Pool': pool.socket, 'Preload': [name]})
+                   for name in names}
+        for name in ('leaves', 'stays'):
+            servers[name].start()
+            servers[name].host_pid()
+        assert servers['fails'].expect_refusal() == 255
+        pids = {name: int(file.read_text()) for name, file in files.items()}
+        wait_until(lambda: not is_alive(pids['fails']), 10, 'its end')
+        for zygote in zygotes_of(pool.process.pid):
+            os.kill(zygote, signal.SIGKILL)
+        pool.wait_for_log('and another is started')
+        wait_until(lambda: files['leaves'].read_text() not in ('', str(pids['leaves'])), 20, 'another zygote')
+        both = [pids['leaves'], int(files['leaves'].read_text())]
+        assert all(map(is_alive, both + [pids['stays']]))
+        assert servers['leaves'].stop() == 0
+        wait_until(lambda: not any(map(is_alive, both)), 10, 'their end')
+        assert is_alive(pids['stays']) and servers['stays'].get('/_pid').status_code == 200
+        assert servers['stays'].stop() == 0
+    finally:
+        pool.close()
+    wait_until(lambda: not is_alive(pids['stays']), 10, 'its end')
 
 
 def test_a_module_beside_the_script_cannot_be_preloaded(orthanc):

@@ -75,10 +75,9 @@ is_session_of_a_host(const struct opb_pool *pool, pid_t session)
 /* A process that left its session no longer says whose it was. So it is killed once
  * no host is left that it could belong to. */
 static bool
-is_orphan_of(const struct opb_pool *pool, const struct opb_host *host,
-             const struct process *process)
+is_orphan_of(const struct opb_pool *pool, pid_t session, const struct process *process)
 {
-    if (host != NULL && process->session == host->pid) {
+    if (process->session == session) {
         return true;
     }
     if (is_session_of_a_host(pool, process->session)) {
@@ -87,10 +86,10 @@ is_orphan_of(const struct opb_pool *pool, const struct opb_host *host,
     return pool->hosts == NULL && !opb_zygote_is_busy(pool);
 }
 
-/* SIGKILL to our children that the host has left behind (NULL: any). Returns how many
- * there are; a zombie does not count, opb_reap() takes it. */
+/* SIGKILL to our children that the leader of a session has left behind (0: any). Returns
+ * how many there are; a zombie does not count, opb_reap() takes it. */
 static uint32_t
-kill_orphans_of(struct opb_pool *pool, const struct opb_host *host)
+kill_orphans_of(struct opb_pool *pool, pid_t session)
 {
     const pid_t self = getpid();
     const struct dirent *entry;
@@ -110,7 +109,7 @@ kill_orphans_of(struct opb_pool *pool, const struct opb_host *host)
         if (pid <= 0 || !read_process(entry->d_name, &process) || process.parent != self ||
             process.state == 'Z' || process.state == 'X' ||
             opb_host_find_pid(pool, (pid_t)pid) != NULL ||
-            opb_zygote_is(pool, (pid_t)pid) || !is_orphan_of(pool, host, &process)) {
+            opb_zygote_is(pool, (pid_t)pid) || !is_orphan_of(pool, session, &process)) {
             continue;
         }
         (void)kill((pid_t)pid,
@@ -124,7 +123,15 @@ kill_orphans_of(struct opb_pool *pool, const struct opb_host *host)
 bool
 opb_kill_orphans(struct opb_pool *pool)
 {
-    return kill_orphans_of(pool, NULL) != 0;
+    return kill_orphans_of(pool, 0) != 0;
+}
+
+void
+opb_kill_left_by_zygote(struct opb_pool *pool, pid_t zygote)
+{
+    if (opb_host_find_pid(pool, zygote) == NULL && !opb_zygote_is(pool, zygote)) {
+        (void)kill_orphans_of(pool, zygote);
+    }
 }
 
 static void
@@ -173,7 +180,7 @@ opb_sweep(struct opb_pool *pool)
     struct opb_host *next;
 
     for (struct opb_host *host = pool->dead; host != NULL; host = next) {
-        uint32_t count = kill_orphans_of(pool, host);
+        uint32_t count = kill_orphans_of(pool, host->pid);
 
         next = host->next;
         if (count != 0 && opb_clock_ms() < host->sweep_until_ms) {

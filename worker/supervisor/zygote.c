@@ -28,7 +28,7 @@
 /* One process. */
 struct run {
     struct opb_zygote *zygote; /* NULL: given up, waits for libuv to let go of it */
-    pid_t pid;                 /* 0: reaped */
+    pid_t pid;                 /* not reaped before end_run() */
     int fd;
     uv_poll_t poll;
     uv_timer_t timer;
@@ -45,6 +45,9 @@ struct opb_zygote {
     struct opb_host *births; /* about to be born */
     uint32_t failure_count;  /* since the last host */
     uv_timer_t timer;        /* starts the next process */
+    pid_t *ended;            /* processes that were ready once; what their modules started
+                              * goes on until the node has no host */
+    uint32_t ended_count;
 };
 
 static void
@@ -96,14 +99,39 @@ undo_birth(struct opb_host *host)
     host->control_fd = -1;
 }
 
+/* Hosts may use what its modules have started. */
+static void
+remember(struct opb_zygote *zygote, pid_t pid)
+{
+    pid_t *ended = realloc(zygote->ended, (zygote->ended_count + 1) * sizeof(*ended));
+
+    if (ended != NULL) { /* else that ends with the last host of all nodes */
+        ended[zygote->ended_count++] = pid;
+        zygote->ended = ended;
+    }
+}
+
+/* Not reaped: the id is still its own. */
+static void
+kill_group(pid_t pid)
+{
+    if (kill(-pid, SIGKILL) != 0) {
+        (void)kill(pid, SIGKILL); /* between fork and setsid; else it is dead */
+    }
+}
+
 static void
 end_run(struct run *run)
 {
-    run->zygote->run = NULL;
-    run->zygote = NULL;
-    if (run->pid > 0) {
+    if (run->is_ready) {
+        remember(run->zygote, run->pid);
         (void)kill(run->pid, SIGKILL); /* not reaped: the id is still its own */
     }
+    else {
+        kill_group(run->pid); /* it has forked no host */
+    }
+    run->zygote->run = NULL;
+    run->zygote = NULL;
     uv_close((uv_handle_t *)&run->poll, on_closed);
     uv_close((uv_handle_t *)&run->timer, on_closed);
     (void)close(run->fd); /* only a socket */
@@ -479,11 +507,29 @@ opb_zygote_end(struct opb_node *node)
     }
 }
 
+/* The node has no host any more. */
+static void
+kill_what_is_left(struct opb_zygote *zygote)
+{
+    for (uint32_t i = 0; i < zygote->ended_count; i++) {
+        if (is_our_child(zygote->ended[i])) {
+            kill_group(zygote->ended[i]); /* killed, and about to be reaped */
+        }
+        else {
+            opb_kill_left_by_zygote(zygote->node->pool, zygote->ended[i]);
+        }
+    }
+    free(zygote->ended);
+    zygote->ended = NULL;
+    zygote->ended_count = 0;
+}
+
 void
 opb_zygote_free(struct opb_node *node)
 {
     if (node->zygote != NULL) {
         opb_zygote_end(node);
+        kill_what_is_left(node->zygote);
         opb_preload_free(&node->zygote->preload);
         uv_close((uv_handle_t *)&node->zygote->timer, on_zygote_closed);
         node->zygote = NULL;
