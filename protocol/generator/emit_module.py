@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from exceptions import later_names
+from exceptions import complete_since, later_names
 from model import PREFIX, Enumeration, Function, Model, SdkClass, version_number
 from text import c_head, c_string
 
@@ -49,7 +49,7 @@ def _function_row(model: Model, function: Function) -> list[str]:
     ]
 
 
-def _class_row(item: SdkClass) -> list[str]:
+def _class_row(model: Model, item: SdkClass) -> list[str]:
     return [
         "    {",
         f"        .name = {c_string(item.name)},",
@@ -57,6 +57,7 @@ def _class_row(item: SdkClass) -> list[str]:
         f"        .sdk_name = {c_string(item.c_name)},",
         f"        .doc = {c_string('Generated from Orthanc C class: ' + item.c_name)},",
         f"        .since = {item.since},",
+        f"        .complete_since = {complete_since(model, item.name)},",
         f"        .is_owned = {1 if item.destructor else 0},",
         "    },",
     ]
@@ -102,7 +103,7 @@ def _module(model: Model) -> str:
         if not function.custom_host:
             out += _trampoline(index, function)
     out += _table("opb_py_function", "opb_py_functions", [_function_row(model, f) for f in model.functions])
-    out += _table("opb_py_class", "opb_py_classes", [_class_row(c) for c in model.classes])
+    out += _table("opb_py_class", "opb_py_classes", [_class_row(model, c) for c in model.classes])
     for item in model.enumerations:
         out += _enumeration_values(item)
     out += _table("opb_py_enum", "opb_py_enums", [_enumeration_row(e) for e in model.enumerations])

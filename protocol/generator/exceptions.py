@@ -370,6 +370,15 @@ NOT_WRAPPED: dict[str, str] = {
     "RegisterStorageArea2": _NEWER,
 }
 
+# Classes that later versions of the SDK have given more methods, and the last one that did.
+GROWN: dict[str, str] = {"RestOutput": "1.12.6"}
+
+
+def complete_since(model: Model, class_name: str) -> int:
+    """The version of the SDK that has all methods that are known of a class."""
+    of_header = [f.since for f in model.functions if f.class_name == class_name]
+    return max([version_number(GROWN.get(class_name, "0.0.0")), *of_header])
+
 
 def later_names(model: Model) -> dict[str, str]:
     """What scripts may ask for and this header is too old for: Python name -> version."""

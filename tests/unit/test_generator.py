@@ -207,6 +207,20 @@ class Names(unittest.TestCase):
         self.assertEqual(parse_comment(None).brief, "")
 
 
+class Growth(unittest.TestCase):
+    """Which classes may lack methods on a server that has the class."""
+
+    def test_the_classes_that_got_methods_later_are_known_with_the_last_version(self) -> None:
+        rows = [line.split() for line in INVENTORY.read_text().splitlines() if not line.startswith("#")]
+        since = {row[2]: version_number(row[0].strip("-?")) for row in rows if row[1] in ("class", "method")}
+        grown: dict[str, int] = {}
+        for name in since:
+            of_class = name.partition(".")[0]
+            if since[name] > max(since[of_class], version_number("1.10.1")):
+                grown[of_class] = max(grown.get(of_class, 0), since[name])
+        self.assertEqual(grown, {name: version_number(text) for name, text in exceptions.GROWN.items()})
+
+
 class RealHeader(unittest.TestCase):
     """The header that the bridge is built with, against the inventory of the contract."""
 

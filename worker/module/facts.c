@@ -7,74 +7,106 @@
  *            which results a node sends along (plugin/facts.c).
  * Called by: the host and sdk_call.c, with the GIL.
  *
- * They are in a dict of the object, from method and index to a value, and go with its
- * handle (types.c).
+ * An object has a row for each getter of its class, which is as long as the highest index
+ * that was kept. They go with its handle (types.c).
  */
 #include "worker/module/surface.h"
 
-static uint64_t
-make_key(const struct opb_plan *plan, uint32_t index)
-{
-    return (uint64_t)(uint32_t)plan->method << 32 | index;
-}
+#include <string.h>
 
-uint64_t
-opb_fact_key(const struct opb_plan *plan, const struct opb_argument *arguments)
+#define MAX_INDEXES 4096u /* of a getter that are kept: who asks for more asks the node */
+
+struct opb_facts {
+    uint32_t row_count;
+    struct fact_row {
+        PyObject **values; /* owned, of owned ones; NULL: not known */
+        uint32_t count;
+    } rows[];
+};
+
+uint32_t
+opb_fact_index(const struct opb_plan *plan, const struct opb_argument *arguments)
 {
-    return make_key(plan, plan->item_count > 0 ? (uint32_t)arguments[0].value.natural : 0);
+    return plan->item_count > 0 ? (uint32_t)arguments[0].value.natural : 0;
 }
 
 PyObject *
-opb_fact_find(const NodeObject *object, uint64_t key)
+opb_fact_find(const NodeObject *object, const struct opb_plan *plan, uint32_t index)
 {
-    PyObject *value = NULL;
-    PyObject *number;
+    const struct opb_facts *facts = object->facts;
 
-    if (object->facts == NULL) {
+    if (facts == NULL || index >= facts->rows[plan->getter].count) {
         return NULL;
     }
-    number = PyLong_FromUnsignedLongLong(key);
-    if (number != NULL) {
-        value = PyDict_GetItemWithError(object->facts, number); /* borrowed */
-        Py_DECREF(number);
-    }
-    if (PyErr_Occurred() != NULL) {
-        PyErr_Clear(); /* no memory: the node may still answer */
-    }
-    return Py_XNewRef(value);
+    return Py_XNewRef(facts->rows[plan->getter].values[index]);
 }
 
-/* -1 with an exception: no memory. */
-static int
-keep(NodeObject *object, uint64_t key, PyObject *value)
+/* Lends the row of a getter with room for so many; NULL: no memory. */
+static struct fact_row *
+make_row(NodeObject *object, const struct opb_plan *plan, uint32_t count)
 {
-    PyObject *number;
-    int status;
+    struct fact_row *row;
+    PyObject **values;
 
     if (object->facts == NULL) {
-        object->facts = PyDict_New();
+        object->facts = PyMem_Calloc(1, sizeof(struct opb_facts) +
+                                            plan->getter_count * sizeof(struct fact_row));
         if (object->facts == NULL) {
-            return -1;
+            return NULL;
         }
+        object->facts->row_count = plan->getter_count;
     }
-    number = PyLong_FromUnsignedLongLong(key);
-    if (number == NULL) {
-        return -1;
+    row = &object->facts->rows[plan->getter];
+    if (count > row->count) {
+        values = PyMem_Realloc(row->values, count * sizeof(PyObject *));
+        if (values == NULL) {
+            return NULL;
+        }
+        memset(values + row->count, 0, (count - row->count) * sizeof(PyObject *));
+        row->values = values;
+        row->count = count;
     }
-    status = PyDict_SetItem(object->facts, number, value);
-    Py_DECREF(number);
-    return status;
+    return row;
+}
+
+/* False: no memory. */
+static bool
+keep(NodeObject *object, const struct opb_plan *plan, uint32_t index, PyObject *value)
+{
+    struct fact_row *row;
+
+    if (index >= MAX_INDEXES) {
+        return true;
+    }
+    row = make_row(object, plan, index + 1);
+    if (row != NULL) {
+        Py_XSETREF(row->values[index], Py_NewRef(value)); /* a number or a text */
+    }
+    return row != NULL;
 }
 
 void
-opb_fact_keep(NodeObject *object, uint64_t key, PyObject *value)
+opb_fact_keep(NodeObject *object, const struct opb_plan *plan, uint32_t index,
+              PyObject *value)
 {
-    if (opb_object_handle(object) == 0) {
-        return; /* its call has ended while the node was asked */
+    if (opb_object_handle(object) != 0) {       /* else its call has ended meanwhile */
+        (void)keep(object, plan, index, value); /* it is asked again */
     }
-    if (keep(object, key, value) < 0) {
-        PyErr_Clear(); /* it is asked again */
+}
+
+void
+opb_facts_drop(NodeObject *object)
+{
+    struct opb_facts *facts = object->facts;
+
+    object->facts = NULL;
+    for (uint32_t i = 0; facts != NULL && i < facts->row_count; i++) {
+        for (uint32_t k = 0; k < facts->rows[i].count; k++) {
+            Py_XDECREF(facts->rows[i].values[k]); /* no code of the script runs */
+        }
+        PyMem_Free(facts->rows[i].values);
     }
+    PyMem_Free(facts);
 }
 
 /* Reads one result and keeps it. One that is not UTF-8 is left out: who asks for it gets
@@ -84,7 +116,7 @@ read_result(NodeObject *object, const struct opb_plan *plan, uint32_t index,
             struct opb_reader *reader)
 {
     PyObject *value = opb_sdk_read_value(plan, reader);
-    int status;
+    int status = -1;
 
     if (value == NULL) {
         if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
@@ -93,7 +125,13 @@ read_result(NodeObject *object, const struct opb_plan *plan, uint32_t index,
         }
         return -1;
     }
-    status = reader->status == OPB_OK ? keep(object, make_key(plan, index), value) : -1;
+    if (reader->status == OPB_OK) {
+        status = 0;
+        if (!keep(object, plan, index, value)) {
+            (void)PyErr_NoMemory();
+            status = -1;
+        }
+    }
     Py_DECREF(value);
     return status;
 }
@@ -105,6 +143,10 @@ read_results(NodeObject *object, const struct opb_plan *plan, struct opb_reader 
     struct opb_reader values;
     uint32_t count = opb_read_array(reader, &values);
 
+    if (count > 0 && count <= MAX_INDEXES && make_row(object, plan, count) == NULL) {
+        (void)PyErr_NoMemory();
+        return -1;
+    }
     for (uint32_t i = 0; i < count; i++) {
         if (opb_read_is_nil(&values)) {
             opb_read_skip(&values);

@@ -42,7 +42,8 @@ struct opb_py_class {
     const char *sdk_name;       /* "OrthancPluginRestOutput" */
     const char *doc;
     uint32_t since;
-    int is_owned; /* has an SDK destructor: released when the object dies */
+    uint32_t complete_since; /* the SDK that has all methods that are known of it */
+    int is_owned;            /* has an SDK destructor: released when the object dies */
 };
 
 struct opb_py_enum_value {

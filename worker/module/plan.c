@@ -45,6 +45,20 @@ read_item(const char **text, const char *codes, struct opb_plan_item *out)
     return out->class_index >= 0;
 }
 
+/* Which of the getters of its class it is whose results are kept. */
+static void
+number_getter(struct opb_plan *plan, const struct opb_py_function *function)
+{
+    for (uint32_t i = 0; i < opb_py_function_count; i++) {
+        const struct opb_py_function *other = &opb_py_functions[i];
+
+        if (other->is_constant && other->class_index == function->class_index) {
+            plan->getter += other < function ? 1 : 0;
+            plan->getter_count++;
+        }
+    }
+}
+
 int
 opb_plan_prepare(struct opb_plan *plan, const struct opb_py_function *function)
 {
@@ -78,6 +92,9 @@ opb_plan_prepare(struct opb_plan *plan, const struct opb_py_function *function)
     }
     plan->result = item.code;
     plan->result_class = item.class_index;
+    if (function->is_constant) {
+        number_getter(plan, function);
+    }
     return 0;
 
 malformed:

@@ -246,15 +246,15 @@ transmit(struct opb_link *link, const struct opb_py_function *function,
 /* What is known of a constant result. */
 struct fact {
     PyObject *value; /* new reference, or NULL: the node was asked */
-    uint64_t key;
+    uint32_t index;
 };
 
 static void
 look_up(struct fact *fact, const struct opb_plan *plan, const NodeObject *receiver,
         const struct opb_argument *arguments)
 {
-    fact->key = opb_fact_key(plan, arguments);
-    fact->value = opb_fact_find(receiver, fact->key);
+    fact->index = opb_fact_index(plan, arguments);
+    fact->value = opb_fact_find(receiver, plan, fact->index);
 }
 
 /* -1 with an exception. *response is NULL after a post, and if *fact has the result, else
@@ -274,7 +274,9 @@ run(const struct opb_py_function *function, struct opb_plan *plan, PyObject *sel
     if (link == NULL) {
         return -1;
     }
-    log_call(function);
+    if (opb_link_info(link)->verbose) {
+        log_call(function);
+    }
     if (prepare(function, plan, self, args, count, arguments) < 0) {
         return -1;
     }
@@ -406,7 +408,7 @@ opb_sdk_call(const struct opb_py_function *function, PyObject *self, PyObject *c
         opb_sdk_raise_malformed(function);
     }
     if (result != NULL && function->is_constant) {
-        opb_fact_keep((NodeObject *)self, fact.key, result);
+        opb_fact_keep((NodeObject *)self, plan, fact.index, result);
     }
     opb_frame_free(response);
     return result;

@@ -35,6 +35,8 @@ struct opb_plan {
     } items[OPB_MAX_ARGUMENTS];
     char result;
     int result_class;
+    uint32_t getter;       /* if its results are kept (facts.c): which of its class it is */
+    uint32_t getter_count; /* of the class */
 };
 
 /* What the script registered: one slot for each call that is no REST route. */
@@ -75,7 +77,7 @@ typedef struct {
     bool is_stale;                 /* had a handle once */
     uint32_t epoch;                /* of the process that has it: opb_link_epoch() */
     const struct opb_lane *lane;   /* borrowed: of the call it belongs to; only compared */
-    PyObject *facts;               /* owned: facts.c; NULL: none */
+    struct opb_facts *facts;       /* owned: facts.c; NULL: none */
 } NodeObject;
 
 /* types.c. The handle, or 0 if the object stands for nothing in this process: it may be one
@@ -133,13 +135,17 @@ void opb_arguments_release(struct opb_argument *arguments, uint32_t count);
 /* The value of an argument of code u: -1 with an exception. */
 int opb_argument_u32(PyObject *arg, uint32_t *out);
 
-/* facts.c. Results of getters whose is_constant is set; the key is made of the getter and
- * its converted arguments. Both keep an exception from being set. */
-uint64_t opb_fact_key(const struct opb_plan *plan, const struct opb_argument *arguments);
-/* New reference, or NULL: it must be asked for. */
-PyObject *opb_fact_find(const NodeObject *object, uint64_t key);
-/* The node has said it. */
-void opb_fact_keep(NodeObject *object, uint64_t key, PyObject *value);
+/* facts.c. Results of getters whose is_constant is set. What the only argument says; 0
+ * without. */
+uint32_t opb_fact_index(const struct opb_plan *plan, const struct opb_argument *arguments);
+/* New reference, or NULL without an exception: it must be asked for. */
+PyObject *opb_fact_find(const NodeObject *object, const struct opb_plan *plan,
+                        uint32_t index);
+/* The node has said it. Sets no exception. */
+void opb_fact_keep(NodeObject *object, const struct opb_plan *plan, uint32_t index,
+                   PyObject *value);
+/* Forgets all. */
+void opb_facts_drop(NodeObject *object);
 
 /* sdk_call.c. New reference to the result of a function, by its signature. On what it is
  * not the reader has failed, and the reference is to None; NULL with an exception. */

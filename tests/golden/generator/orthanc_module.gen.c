@@ -428,6 +428,7 @@ const struct opb_py_class opb_py_classes[] = {
         .sdk_name = "OrthancPluginDicomInstance",
         .doc = "Generated from Orthanc C class: OrthancPluginDicomInstance",
         .since = 0,
+        .complete_since = 0,
         .is_owned = 0,
     },
     {
@@ -436,6 +437,7 @@ const struct opb_py_class opb_py_classes[] = {
         .sdk_name = "OrthancPluginFindMatcher",
         .doc = "Generated from Orthanc C class: OrthancPluginFindMatcher",
         .since = 1002000,
+        .complete_since = 1002000,
         .is_owned = 0,
     },
     {
@@ -444,6 +446,7 @@ const struct opb_py_class opb_py_classes[] = {
         .sdk_name = "OrthancPluginImage",
         .doc = "Generated from Orthanc C class: OrthancPluginImage",
         .since = 1099000,
+        .complete_since = 1099000,
         .is_owned = 1,
     },
     {
@@ -452,6 +455,7 @@ const struct opb_py_class opb_py_classes[] = {
         .sdk_name = "OrthancPluginRestOutput",
         .doc = "Generated from Orthanc C class: OrthancPluginRestOutput",
         .since = 0,
+        .complete_since = 1012006,
         .is_owned = 0,
     },
     {
@@ -460,6 +464,7 @@ const struct opb_py_class opb_py_classes[] = {
         .sdk_name = "OrthancPluginStorageArea",
         .doc = "Generated from Orthanc C class: OrthancPluginStorageArea",
         .since = 0,
+        .complete_since = 0,
         .is_owned = 0,
     },
     {
@@ -468,6 +473,7 @@ const struct opb_py_class opb_py_classes[] = {
         .sdk_name = "OrthancPluginWorklistAnswers",
         .doc = "Generated from Orthanc C class: OrthancPluginWorklistAnswers",
         .since = 0,
+        .complete_since = 0,
         .is_owned = 0,
     },
     {
@@ -476,6 +482,7 @@ const struct opb_py_class opb_py_classes[] = {
         .sdk_name = "OrthancPluginWorklistQuery",
         .doc = "Generated from Orthanc C class: OrthancPluginWorklistQuery",
         .since = 0,
+        .complete_since = 0,
         .is_owned = 0,
     },
 };
