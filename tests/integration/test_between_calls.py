@@ -12,7 +12,7 @@ from conftest import PLUGINS
 from server import wait_until
 
 SCRIPT = r'''
-import asyncio, contextvars, ctypes, decimal, sys, threading
+import asyncio, contextvars, ctypes, decimal, sys, threading, time
 import orthanc
 
 LOCAL = threading.local()
@@ -98,6 +98,18 @@ def state(output, uri, **request):
     number = api.PyThreadState_GetID(ctypes.c_void_p(api.PyThreadState_Get()))
     output.AnswerBuffer(str(number), 'text/plain')
 orthanc.RegisterRestCallback('/state', state)
+
+def interrupt(output, uri, **request):
+    """A watchdog that is late: it raises in this thread when the callback has returned."""
+    thread = threading.get_ident()
+    def watch():
+        while thread in sys._current_frames():
+            time.sleep(0.005)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeoutError))
+        print('too late', flush=True)
+    threading.Thread(target=watch).start()
+    output.AnswerBuffer('in time', 'text/plain')
+orthanc.RegisterRestCallback('/interrupt', interrupt)
 '''
 
 FRESH = "('unset', 'unset', 28, False)"
@@ -154,6 +166,13 @@ def test_an_event_does_not_find_what_another_has_left(servers):
         events = wait_until(lambda s=server: len(s.get('/events').text.splitlines()) >= 4 and
                             s.get('/events').text.splitlines(), 10, 'all events')
         assert set(events) == {FRESH}
+
+
+def test_an_exception_that_is_raised_in_a_thread_too_late_hits_no_other_call(servers):
+    for server in servers.values():
+        assert server.get('/interrupt').text == 'in time'
+        server.wait_for_out('too late')
+        assert server.get('/events').status_code == 200
 
 
 @pytest.mark.ours

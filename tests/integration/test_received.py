@@ -25,6 +25,10 @@ def modified(content):
     # of the same length, so that the file stays one
     return content.replace(b'Doe^Jane', b'No^Name ')
 
+class Own(bytes):
+    def __del__(self):
+        print('deleted beside', len(orthanc.RestApiGet('/system')) > 0, flush=True)
+
 def received(content, origin):
     SEEN.append([type(content).__name__, len(content), type(origin).__name__, origin])
     return eval(CHOICE[-1], dict(globals(), content=content, origin=origin,
@@ -52,6 +56,7 @@ OUTCOMES = [
     ('(DISCARD, None)', 200, 'FilteredOut'),
     ('(DISCARD, content)', 200, 'FilteredOut'),
     ('(MODIFY, modified(content))', 200, 'No^Name'),
+    ('(MODIFY, Own(modified(content)))', 200, 'No^Name'),
     ('(77, modified(content))', 200, 'No^Name'),
     ('(-1, modified(content))', 200, 'No^Name'),
     ('(MODIFY, b"garbage")', 400, 15),
@@ -96,6 +101,7 @@ def test_what_is_returned_decides_over_http(orthanc):
         for expression, status, what in OUTCOMES:
             choose(server, expression)
             assert upload(server) == (status, what), (name, expression)
+        assert 'deleted beside True' in server.out(), name
         logs[name] = [text for _, text in server.messages('E') if 'eceived instance' in text]
     for texts in logs.values():
         start = 'The Python received instance callback has not returned '

@@ -393,3 +393,10 @@ def test_a_name_that_another_directory_takes_is_refused(orthanc, place):
     assert server.expect_refusal() == 255
     assert 'The Python script %s cannot be used: its name is that of another module' % place.file('b/two.py') \
         in server.log()
+
+
+def test_finders_of_the_old_kind_are_passed_over(orthanc, place):
+    """As the import system does: packages of Python 2's days still have some."""
+    old = 'import sys\nclass Old:\n    def find_module(self, name, path=None):\n        return None\nsys.meta_path.insert(0, Old())\n'
+    server = orthanc(script_path=[place.add('one.py', old + text_of('one')), place.add('two.py', text_of('two'))])
+    assert 'two imported' in server.out()

@@ -202,6 +202,12 @@ pack_result(struct opb_fake_node *node, struct opb_message *message, const char 
             }
             return;
         }
+        if (strncmp(call->text, "ReserveQueueValue", 17) == 0) {
+            opb_pack_array(message, 2);
+            opb_pack_bytes(message, "reserved", 8);
+            opb_pack_uint(message, UINT64_MAX);
+            return;
+        }
         if (strncmp(call->text, "SetStableStatus", 15) == 0) {
             opb_pack_array(message, 2);
             opb_pack_int(message, 0);

@@ -115,6 +115,24 @@ fake_live(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLong(opb_fake_node_live(node));
 }
 
+/* go() lets go who waits for it; was_let_go() is False if somebody has waited in vain. */
+static PyObject *
+fake_go(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    opb_fake_node_go(node);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+fake_was_let_go(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyBool_FromLong(opb_fake_node_was_let_go(node));
+}
+
 /* version(): what it says that it is. */
 static PyObject *
 fake_version(PyObject *self, PyObject *args)
@@ -304,6 +322,8 @@ static PyMethodDef fake_functions[] = {
     {"most", fake_most, METH_NOARGS, NULL},
     {"made", fake_made, METH_NOARGS, NULL},
     {"live", fake_live, METH_NOARGS, NULL},
+    {"go", fake_go, METH_NOARGS, NULL},
+    {"was_let_go", fake_was_let_go, METH_NOARGS, NULL},
     {"version", fake_version, METH_NOARGS, NULL},
     {"new", fake_new, METH_VARARGS, NULL},
     {"told", fake_told, METH_VARARGS, NULL},

@@ -18,9 +18,11 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define MAX_CONNECTIONS 256u
@@ -49,6 +51,8 @@ struct opb_fake_node {
     bool *is_live;           /* by handle, from FIRST_HANDLE on */
     unsigned int made, left; /* results, and those not released yet */
     bool is_confused;        /* told to release what it does not have */
+    int go_fd;               /* an eventfd */
+    atomic_bool was_held_up;
     char *lines;
     size_t lines_bytes;
     struct opb_node_info *info; /* a copy of the tables, for names */
@@ -67,6 +71,32 @@ write_line(struct opb_fake_node *node, const char *line)
     node->lines[node->lines_bytes++] = '\n';
     node->lines[node->lines_bytes] = '\0';
     (void)pthread_mutex_unlock(&node->lock);
+}
+
+static void
+hold(struct opb_fake_node *node)
+{
+    struct pollfd go = {.fd = node->go_fd, .events = POLLIN};
+    eventfd_t count;
+
+    if (poll(&go, 1, 20000) == 0) {
+        atomic_store(&node->was_held_up, true);
+    }
+    else {
+        (void)eventfd_read(node->go_fd, &count);
+    }
+}
+
+void
+opb_fake_node_go(struct opb_fake_node *node)
+{
+    assert_int_equal(eventfd_write(node->go_fd, 1), 0);
+}
+
+bool
+opb_fake_node_was_let_go(struct opb_fake_node *node)
+{
+    return !atomic_exchange(&node->was_held_up, false);
 }
 
 char *
@@ -189,6 +219,9 @@ serve(void *context, struct opb_lane *lane, struct opb_frame *frame)
     if (opb_frame_type(frame) == OPB_NOTIFY) {
         (void)snprintf(call.text + call.used, sizeof(call.text) - call.used, " posted");
         write_line(connection->node, call.text);
+        if (strcmp(call.order, "hold") == 0) {
+            hold(connection->node);
+        }
         return OPB_OK;
     }
     write_line(connection->node, call.text);
@@ -429,6 +462,8 @@ opb_fake_node_start(bool is_newest)
     (void)snprintf(node->path, sizeof(node->path), "%s/node.sock", node->directory);
     assert_int_equal(opb_socket_listen(&node->listen_fd, node->path, 0600, 128), OPB_OK);
     opb_make_pair(node->stop_pair);
+    node->go_fd = eventfd(0, EFD_CLOEXEC);
+    assert_true(node->go_fd >= 0);
     node->is_newest = is_newest;
     node->info = opb_fake_node_info(node);
     node->acceptor = opb_thread_start(accept_forever, node);
@@ -444,6 +479,7 @@ opb_fake_node_stop(struct opb_fake_node *node)
     (void)close(node->stop_pair[0]);
     (void)close(node->stop_pair[1]);
     (void)close(node->listen_fd);
+    (void)close(node->go_fd);
     (void)unlink(node->path);
     (void)rmdir(node->directory);
     opb_node_info_free(node->info);

@@ -44,6 +44,11 @@ unsigned int opb_fake_node_live(struct opb_fake_node *node);
  * them. */
 void opb_fake_node_order(struct opb_fake_node *node, const char *order);
 
+/* A post whose order is "hold" holds the connection until opb_fake_node_go(), or for 20 s
+ * at most: false then, once. */
+void opb_fake_node_go(struct opb_fake_node *node);
+bool opb_fake_node_was_let_go(struct opb_fake_node *node);
+
 /* Gives the lines written since the last call, in malloc'ed memory, each with its newline.
  */
 char *opb_fake_node_take(struct opb_fake_node *node);

@@ -40,6 +40,13 @@ def leaves_out(function, args):
         isinstance(args[0], int) and 0 <= args[0] % 2**32 < 2**20)
 
 
+def a_queue_value_is_reserved_with_its_number():
+    """Where the header of the build has the function, from 1.12.10 on."""
+    if node_version() >= (1, 12, 10) and hasattr(orthanc, 'ReserveQueueValue'):
+        assert orthanc.ReserveQueueValue('a queue', 0, 60) == (b'reserved', 2**64 - 1)
+        fake_node.take()
+
+
 def make_surface():
     surface = Surface(orthanc, MODEL, node_version())
     surface.allowed = allowed

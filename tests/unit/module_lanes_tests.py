@@ -75,6 +75,33 @@ def many_posts_do_not_deadlock():
     assert sum("SetHttpHeader" in l for l in lines) == 20000
 
 
+def posts_that_wait_for_the_node_do_not_stop_other_threads():
+    """Bodies that go out of line, more of them than a lane holds, while the node does something else."""
+    posted = []
+
+    def let_go_when_it_waits():
+        before, looks = 0, 0
+        while looks < 20:
+            time.sleep(0.005)
+            looks = looks + 1 if len(posted) == before > 20 else 0
+            before = len(posted)
+        fake_node.go()
+
+    def bound():
+        output = fake_node.new("RestOutput", 26, False)
+        output.SetHttpHeader("hold", "")
+        thread = threading.Thread(target=let_go_when_it_waits)
+        thread.start()
+        for _ in range(400):
+            output.AnswerBuffer(b"x" * 5000, "text/plain")
+            posted.append(None)
+        thread.join()
+        orthanc.RestApiGet("/end")     # after all that was posted
+    fake_node.bound(bound)
+    assert fake_node.was_let_go()
+    assert len([line for line in take() if "AnswerBuffer" in line]) == 400
+
+
 def void_functions_of_free_threads_are_round_trips():
     output = fake_node.new("RestOutput", 24, False)
     output.AnswerBuffer("a", "b")

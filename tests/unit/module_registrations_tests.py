@@ -55,6 +55,8 @@ def registrations_are_checked_as_the_contract_says():
     rest = "Expected a string (URI) and a callback function"
     for args in ((), ("/a",), (b"/a", 1), (1, 2), ("/a", 1, 2), ("a\0b", 1), ("\ud800", 1), (None, 1)):
         raises(ValueError, rest, orthanc.RegisterRestCallback, *args)
+    raises(ValueError, "the pattern of the REST route is too long", orthanc.RegisterRestCallback,
+           "/" + "a" * (17 << 20), 1)
     one = "Expected a callback function to register one "
     expected = {
         "OnChangeCallback": one + "Python on-changes callback",

@@ -231,7 +231,7 @@ check_can_keep_a_call_from_being_made(void **state)
     fake_host_start(*state, fake_answer_nil);
     assert_int_equal(
         opb_call_run(*state, OPB_CALL_CHANGE_INDEX, &io, "test call", OPB_FOREVER),
-        OPB_CALL_FAILED);
+        OPB_CALL_ABSENT);
     assert_true(was_asked);
     assert_false(fake_log_has("test call"));
 }

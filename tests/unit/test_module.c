@@ -115,6 +115,7 @@ static const struct CMUnitTest lanes_tests[] = {
     PYTHON_TEST(posts_wait_for_company_but_not_long),
     PYTHON_TEST(posts_keep_their_order_before_requests),
     PYTHON_TEST(many_posts_do_not_deadlock),
+    PYTHON_TEST(posts_that_wait_for_the_node_do_not_stop_other_threads),
     PYTHON_TEST(void_functions_of_free_threads_are_round_trips),
     PYTHON_TEST(nested_calls_run_on_the_waiting_thread),
     PYTHON_TEST(nesting_has_a_limit_and_survives_it),
@@ -141,6 +142,7 @@ static const struct CMUnitTest fork_tests[] = {
 
 static const struct CMUnitTest hostile_tests[] = {
     PYTHON_TEST(the_model_is_what_the_module_has),
+    PYTHON_TEST(a_queue_value_is_reserved_with_its_number),
     PYTHON_TEST(no_arguments_break_a_function),
     PYTHON_TEST(no_arguments_break_a_method),
     PYTHON_TEST(no_arguments_break_a_method_inside_a_call),

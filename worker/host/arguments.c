@@ -239,6 +239,21 @@ opb_answer_fault(struct opb_answer *answer, enum opb_fault fault, int32_t code,
 }
 
 void
+opb_answer_keep(struct opb_answer *answer, PyObject *bytes)
+{
+    /* One of a class of the script's is dropped here, while a call of its can be served. */
+    answer->bytes =
+        PyBytes_CheckExact(bytes)
+            ? Py_NewRef(bytes)
+            : PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
+    if (answer->bytes == NULL) {
+        PyErr_Clear();
+        opb_answer_fault(answer, OPB_FAULT_UNAVAILABLE, 0,
+                         "the host has no memory for a copy of what was returned");
+    }
+}
+
+void
 opb_answer_raised(struct opb_answer *answer, const char *headline)
 {
     char *details = malloc(DETAILS_BYTES);

@@ -63,6 +63,8 @@ PyObject *opb_argument_object(struct opb_reader *params, const char *class_name)
 
 void opb_answer_fault(struct opb_answer *answer, enum opb_fault fault, int32_t code,
                       const char *text);
+/* What the script has returned: an instance of bytes. */
+void opb_answer_keep(struct opb_answer *answer, PyObject *bytes);
 /* The script raised: logs the exception under headline, and says so. */
 void opb_answer_raised(struct opb_answer *answer, const char *headline);
 

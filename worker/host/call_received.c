@@ -48,7 +48,7 @@ judge(PyObject *result, struct opb_answer *answer)
                  "callback");
         return;
     }
-    answer->bytes = Py_NewRef(PyTuple_GET_ITEM(result, 1));
+    opb_answer_keep(answer, PyTuple_GET_ITEM(result, 1));
 }
 
 void

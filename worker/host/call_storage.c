@@ -69,7 +69,7 @@ opb_call_storage_read(struct opb_reader *params, struct opb_answer *answer)
     }
     if (result != NULL && PyBytes_Check(result)) {
         answer->kind = OPB_ANSWER_BYTES;
-        answer->bytes = Py_NewRef(result);
+        opb_answer_keep(answer, result);
     }
     else if (result != NULL) {
         refuse(answer, "StorageRead", "a byte array as expected");
@@ -141,7 +141,9 @@ judge_pair(PyObject *result, const char *callback, bool is_none_allowed,
     log_code(callback, code);
     answer->kind = OPB_ANSWER_PAIR;
     answer->number = code;
-    answer->bytes = code == 0 && bytes != Py_None ? Py_NewRef(bytes) : NULL;
+    if (code == 0 && bytes != Py_None) {
+        opb_answer_keep(answer, bytes);
+    }
 }
 
 void

@@ -66,6 +66,16 @@ end_state(void)
 }
 
 void
+opb_call_thread_enter(const struct opb_call_thread *thread)
+{
+    const PyThreadState *state = PyThreadState_Get();
+
+    if (thread != NULL && thread->is_kept && state->async_exc != NULL) {
+        (void)PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), NULL);
+    }
+}
+
+void
 opb_call_thread_leave(struct opb_call_thread *thread, PyGILState_STATE gil)
 {
     if (thread == NULL) {

@@ -172,6 +172,7 @@ run_call(struct opb_call_thread *thread, enum opb_call_index index, struct opb_f
     PyGILState_STATE gil = PyGILState_Ensure();
     uint32_t owner = opb_owner_set(OPB_NO_SCRIPT); /* this call may be nested in another */
 
+    opb_call_thread_enter(thread);
     opb_slow_enter(&slow, call_names[index], frame);
     opb_frame_params(frame, &params);
     call_functions[index](&params, answer);

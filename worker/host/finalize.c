@@ -31,6 +31,7 @@ end_python(struct opb_lane *lane, PyThreadState *python)
     if (Py_FinalizeEx() != 0) {
         opb_host_say("Python could not write all of its output when it ended");
     }
+    opb_stacks_end();
     opb_interpreter_set_phase(OPB_INTERPRETER_GONE);
 }
 

@@ -76,6 +76,8 @@ void opb_stacks_begin(void);
 void opb_stacks_write(int fd);
 /* The same with the GIL, on a thread of its own. Takes *fd. Never waits. */
 void opb_stacks_look(int *fd);
+/* Python has ended: there are none any more. */
+void opb_stacks_end(void);
 
 /* control.c. Takes *control_fd (a SOCK_SEQPACKET socket to the supervisor). When its peer
  * is gone the process ends. */
@@ -165,6 +167,9 @@ enum opb_status opb_calls_serve(void *context, struct opb_lane *lane,
 struct opb_call_thread {
     bool is_kept; /* from one call to the next */
 };
+/* GIL held, taken by PyGILState_Ensure(), before a call. What another thread has raised in
+ * this one since the last call was meant for that. NULL: a nested one. */
+void opb_call_thread_enter(const struct opb_call_thread *thread);
 /* GIL held, taken by PyGILState_Ensure(): gives it back after a call. NULL: a nested one.
  */
 void opb_call_thread_leave(struct opb_call_thread *thread, PyGILState_STATE gil);

@@ -123,7 +123,7 @@ append_module_directory(PyObject *path)
     return failed;
 }
 
-/* Borrowed, or NULL with an exception. */
+/* New reference, or NULL with an exception. */
 static PyObject *
 get_path(void)
 {
@@ -133,7 +133,7 @@ get_path(void)
         PyErr_SetString(PyExc_RuntimeError, "sys.path is not a list");
         return NULL;
     }
-    return path;
+    return Py_NewRef(path);
 }
 
 /* Puts a script's directory first, and not twice if an earlier script has the same. */
@@ -141,21 +141,21 @@ static bool
 put_first(PyObject *directory, uint32_t script)
 {
     PyObject *path = get_path();
+    bool is_done = path != NULL;
     Py_ssize_t index;
 
-    if (path == NULL) {
-        return false;
-    }
-    if (script > 0) {
+    if (is_done && script > 0) {
         index = PySequence_Index(path, directory);
         if (index < 0) {
             PyErr_Clear(); /* not there */
         }
-        else if (PySequence_DelItem(path, index) != 0) {
-            return false;
+        else {
+            is_done = PySequence_DelItem(path, index) == 0;
         }
     }
-    return PyList_Insert(path, 0, directory) == 0;
+    is_done = is_done && PyList_Insert(path, 0, directory) == 0;
+    Py_XDECREF(path);
+    return is_done;
 }
 
 /* 1 if the two names lead to one file. */
@@ -178,32 +178,49 @@ is_same_file(PyObject *origin, const char *script)
     return same;
 }
 
+/* New reference to what a finder says of it; None if nothing, NULL with an exception. One
+ * of before PEP 451 has no find_spec, and is passed over by the import system, too. */
+static PyObject *
+ask_finder(PyObject *finder, PyObject *stem)
+{
+    PyObject *find_spec = PyObject_GetAttrString(finder, "find_spec");
+    PyObject *spec;
+
+    if (find_spec == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    if (find_spec == NULL) {
+        return NULL;
+    }
+    spec = PyObject_CallFunctionObjArgs(find_spec, stem, Py_None, Py_None, NULL);
+    Py_DECREF(find_spec);
+    return spec;
+}
+
 /* New reference to the origin of what "import stem" would load; None if there is nothing,
  * NULL with an exception. Asks the finders as the import system does. */
 static PyObject *
 find_origin(PyObject *stem)
 {
     PyObject *finders = PySys_GetObject("meta_path"); /* borrowed */
+    PyObject *spec = Py_NewRef(Py_None);
+    PyObject *origin = NULL;
 
-    if (finders == NULL || !PyList_Check(finders)) {
-        Py_RETURN_NONE;
-    }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(finders); i++) {
-        PyObject *spec = PyObject_CallMethod(PyList_GET_ITEM(finders, i), "find_spec", "OO",
-                                             stem, Py_None);
-        PyObject *origin;
-
-        if (spec == NULL) {
-            return NULL;
+    finders = finders != NULL ? PySequence_Tuple(finders) : PyTuple_New(0);
+    for (Py_ssize_t i = 0; finders != NULL && spec == Py_None; i++) {
+        if (i == PyTuple_GET_SIZE(finders)) {
+            break;
         }
-        if (spec != Py_None) {
-            origin = PyObject_GetAttrString(spec, "origin");
-            Py_DECREF(spec);
-            return origin;
-        }
-        Py_DECREF(spec);
+        Py_SETREF(spec, ask_finder(PyTuple_GET_ITEM(finders, i), stem));
     }
-    Py_RETURN_NONE;
+    if (finders != NULL && spec != NULL) {
+        origin =
+            spec != Py_None ? PyObject_GetAttrString(spec, "origin") : Py_NewRef(Py_None);
+    }
+    Py_XDECREF(spec);
+    Py_XDECREF(finders);
+    return origin;
 }
 
 static void

@@ -29,7 +29,8 @@ typedef void (*dump_function)(int);
 
 static int dump_signal;
 static int dump_fd = -1; /* faulthandler knows this number */
-static _Atomic(dump_function) dump;
+static dump_function dump;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of both */
 
 /* Sets an exception on failure. */
 static int
@@ -64,7 +65,9 @@ take_handler(int signal_number, const struct sigaction *before)
         (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler != SIG_DFL &&
         action.sa_handler != SIG_IGN) {
         dump_signal = signal_number;
-        atomic_store(&dump, action.sa_handler);
+        (void)pthread_mutex_lock(&lock);
+        dump = action.sa_handler;
+        (void)pthread_mutex_unlock(&lock);
     }
 }
 
@@ -105,10 +108,10 @@ void
 opb_stacks_write(int fd)
 {
     static const char none[] = "Python has not been started, or offers no stacks\n";
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of dump_fd */
-    dump_function function = atomic_load(&dump);
+    dump_function function;
 
     (void)pthread_mutex_lock(&lock); /* no wait: who holds it writes to a file in memory */
+    function = dump;
     if (function == NULL || dup3(fd, dump_fd, O_CLOEXEC) < 0) {
         write_all(fd, none, sizeof(none) - 1);
     }
@@ -117,6 +120,14 @@ opb_stacks_write(int fd)
     }
     (void)pthread_mutex_unlock(&lock);
     write_all(fd, "", 1);
+}
+
+void
+opb_stacks_end(void)
+{
+    (void)pthread_mutex_lock(&lock);
+    dump = NULL;
+    (void)pthread_mutex_unlock(&lock);
 }
 
 static atomic_uint looking_count; /* threads that wait for the GIL, or have it */

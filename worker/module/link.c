@@ -19,10 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPARE_MESSAGES       4u
-#define KEPT_MESSAGE_BYTES   (1024u * 1024u) /* longer ones are not kept for reuse */
-#define UNWRITTEN_POST_BYTES 32768u /* more than this may have to wait for the peer */
-#define WHY_BYTES            512u
+#define SPARE_MESSAGES     4u
+#define KEPT_MESSAGE_BYTES (1024u * 1024u) /* longer ones are not kept for reuse */
+#define WHY_BYTES          512u
 
 /* What a thread keeps from one SDK call to the next. Freed when the thread ends. */
 struct link_thread {
@@ -30,7 +29,6 @@ struct link_thread {
     struct opb_bound bound;
     struct opb_message *spare[SPARE_MESSAGES];
     uint32_t spare_count;
-    size_t posted_bytes; /* since the lane was last seen empty */
     char why[WHY_BYTES]; /* the last call that failed */
 };
 
@@ -281,7 +279,6 @@ enter_list(struct link_thread *thread, struct opb_lane *lane)
 {
     struct opb_link *link = thread->link;
 
-    thread->posted_bytes = 0;
     (void)pthread_mutex_lock(&link->bound_lock); /* a normal mutex: cannot fail */
     thread->bound.lane = lane;
     thread->bound.next = link->bound;
@@ -381,7 +378,6 @@ exchange(struct opb_link *link, struct link_thread *thread, struct opb_lane *lan
         status = opb_exchange(lane, request, link->serve, link->serve_context, OPB_FOREVER,
                               response);
     }
-    thread->posted_bytes = 0; /* posts leave before a request */
     if (status != OPB_OK) {
         remember(thread, opb_lane_failure(lane));
     }
@@ -484,13 +480,10 @@ opb_link_post(struct opb_link *link, struct opb_message *message, bool urgent)
         return OPB_NO_MEMORY;
     }
     remember(thread, "");
-    if (thread->bound.lane != NULL && !opb_lane_has_posts(thread->bound.lane)) {
-        thread->posted_bytes = 0;
-    }
-    thread->posted_bytes += opb_message_bytes(message);
     if (thread->bound.lane != NULL && !urgent &&
-        thread->posted_bytes < UNWRITTEN_POST_BYTES) {
-        return post_on_lane(link, thread, message, false); /* fits the queue: no wait */
+        opb_lane_post_now(thread->bound.lane, message)) {
+        opb_flusher_arm(link);
+        return OPB_OK;
     }
     python = PyEval_SaveThread();
     status = thread->bound.lane != NULL ? post_on_lane(link, thread, message, urgent)
@@ -510,11 +503,14 @@ opb_link_raise(enum opb_status status)
         (void)PyErr_NoMemory();
         return;
     case OPB_TOO_LARGE:
+        if (why[0] != '\0') {
+            break; /* a frame, with which the lane has failed */
+        }
         PyErr_Format(
             PyExc_RecursionError,
             "Orthanc and the script have called each other more than %u times without "
-            "returning%s%s",
-            OPB_MAX_CALL_DEPTH, colon, why);
+            "returning",
+            OPB_MAX_CALL_DEPTH);
         return;
     case OPB_LATE:
         PyErr_Format(PyExc_RuntimeError, "the call did not reach Orthanc in time%s%s",
@@ -556,6 +552,14 @@ opb_log_to_node(const char *function, const char *text)
     }
 }
 
+/* False: Python has ended, and this thread with its state, or has none yet and could not
+ * get one. The process is about to end. */
+static bool
+has_python(void)
+{
+    return Py_IsInitialized() || PyGILState_GetThisThreadState() != NULL;
+}
+
 /* The frames of a lane are read without the GIL. */
 static void *
 allocate_pybytes(void *Py_UNUSED(context), size_t bytes, void **owner)
@@ -564,7 +568,7 @@ allocate_pybytes(void *Py_UNUSED(context), size_t bytes, void **owner)
     PyObject *object = NULL;
 
     *owner = NULL;
-    if (bytes > PY_SSIZE_T_MAX) {
+    if (bytes > PY_SSIZE_T_MAX || !has_python()) {
         return NULL;
     }
     gil = PyGILState_Ensure();
@@ -584,10 +588,13 @@ allocate_pybytes(void *Py_UNUSED(context), size_t bytes, void **owner)
 static void
 release_pybytes(void *Py_UNUSED(context), void *owner)
 {
-    PyGILState_STATE gil = PyGILState_Ensure();
+    PyGILState_STATE gil;
 
-    Py_DECREF((PyObject *)owner);
-    PyGILState_Release(gil);
+    if (has_python()) { /* else it is gone with the process */
+        gil = PyGILState_Ensure();
+        Py_DECREF((PyObject *)owner);
+        PyGILState_Release(gil);
+    }
 }
 
 const struct opb_segment_memory opb_segment_pybytes = {

@@ -131,7 +131,15 @@ tell_node(struct opb_link *link, const char *call, const char *pattern, uint32_t
     opb_pack_cstr(message, call);
     opb_pack_cstr(message, pattern);
     opb_pack_uint(message, index);
-    status = opb_link_call(link, message, &response);
+    status = opb_message_status(message);
+    if (status == OPB_TOO_LARGE) {
+        opb_link_message_back(link, message);
+        PyErr_SetString(PyExc_ValueError, "the pattern of the REST route is too long");
+        return -1;
+    }
+    if (status == OPB_OK) {
+        status = opb_link_call(link, message, &response);
+    }
     opb_link_message_back(link, message);
     if (status != OPB_OK) {
         opb_link_raise(status);

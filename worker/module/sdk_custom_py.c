@@ -265,7 +265,8 @@ OPB_CUSTOM_FUNCTION(ReserveQueueValue)
     if (reader.status == OPB_OK) {
         reader.status = opb_reader_finish(&values);
     }
-    result = Py_BuildValue("(y#K)", data, (Py_ssize_t)bytes, (unsigned long long)id);
+    result = Py_BuildValue("(NK)", PyBytes_FromStringAndSize(data, (Py_ssize_t)bytes),
+                           (unsigned long long)id);
     return finish(function, response, &reader, result);
 }
 #endif
