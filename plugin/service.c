@@ -367,17 +367,18 @@ admit(struct opb_services *services, struct slot *slot, struct opb_frame *frame,
 /* A child process that has lost its host, or a stranger, may try again and again: not in a
  * flood of lines. */
 static void
-log_refusal(struct opb_services *services, pid_t pid, const char *what, const char *reason)
+log_refusal(struct opb_services *services, pid_t pid, const char *reason)
 {
     uint64_t now_ms = opb_clock_ms();
     uint64_t before_ms = atomic_load(&services->refused_ms);
 
     if ((before_ms == 0 || now_ms - before_ms > COMPLAIN_EVERY_MS) &&
         atomic_compare_exchange_strong(&services->refused_ms, &before_ms, now_ms)) {
-        opb_log_warning("Process %ld was refused a %s: %s", (long)pid, what, reason);
+        opb_log_warning("Process %ld was refused at the node's socket: %s", (long)pid,
+                        reason);
     }
     else {
-        opb_log_info("Process %ld was refused a %s: %s", (long)pid, what, reason);
+        opb_log_info("Process %ld was refused at the node's socket: %s", (long)pid, reason);
     }
 }
 
@@ -397,7 +398,7 @@ shake_hands(struct opb_services *services, struct slot *slot, struct opb_lane *l
     if (!opb_pool_user_is(&services->node->pool_user, &peer)) {
         (void)snprintf(reason, sizeof(reason), "user %lu may not use this node",
                        (unsigned long)peer.uid); /* fits */
-        log_refusal(services, peer.pid, "connection", reason);
+        log_refusal(services, peer.pid, reason);
         return NULL;
     }
     if (opb_lane_receive(lane, &frame, deadline_ms) != OPB_OK) {
@@ -408,7 +409,7 @@ shake_hands(struct opb_services *services, struct slot *slot, struct opb_lane *l
     session = admit(services, slot, frame, peer.pid, reason, sizeof(reason));
     opb_frame_free(frame);
     if (session == NULL) {
-        log_refusal(services, peer.pid, "service lane", reason);
+        log_refusal(services, peer.pid, reason);
         if (opb_welcome_refuse(lane, reason, deadline_ms) != OPB_OK) {
             opb_log_info("Process %ld did not wait for the reason", (long)peer.pid);
         }

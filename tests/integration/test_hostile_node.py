@@ -295,7 +295,7 @@ def test_another_user_does_not_get_in(scene):
             assert answer == "b''\n"
         pid = int(said.split()[0])
         scene.server.wait_for_log(
-            '(refused a connection of process %d|Process %d was refused a connection): user 65534 may not use this '
+            '(refused a connection of process %d|Process %d was refused at the node.s socket): user 65534 may not use this '
             '(worker|node)' % (pid, pid))
     scene.check()
 

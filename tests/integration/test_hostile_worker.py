@@ -339,6 +339,6 @@ def test_strangers_at_the_socket_of_the_node(victim):
     clients.check()
     evil.check()
     log = evil.server.log()
-    assert re.search('Process %d was refused a service lane: wrong node or wrong secret' % os.getpid(), log)
+    assert re.search('Process %d was refused at the node.s socket: wrong node or wrong secret' % os.getpid(), log)
     assert secret.hex() not in log
     assert evil.server.stop() == 0
