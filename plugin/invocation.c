@@ -333,6 +333,28 @@ is_self_query(const struct opb_invocation *inv, char *text, size_t capacity)
                                      capacity);
 }
 
+/* What the core says, by what the function gives: text and objects are NULL then, which is
+ * an error without a reason, and the functions of the key-value store have their own. */
+static void
+refuse_without_server(struct opb_invocation *inv)
+{
+    const OrthancPluginErrorCode code = OrthancPluginErrorCode_DatabaseNotInitialized;
+
+    switch (strchr(inv->function->signature, ':')[1]) {
+    case 's':
+    case 'O':
+        give_code_fault(inv, OrthancPluginErrorCode_InternalError);
+        break;
+    case 'i':
+    case 'x':
+        opb_give_fault(inv, OPB_FAULT_TYPE, 0, opb_error_text(inv->context, code));
+        break;
+    default:
+        give_code_fault(inv, code);
+        break;
+    }
+}
+
 /* Refuses what this server lacks, and what may not be called in this phase of its life. */
 static bool
 may_run(struct opb_invocation *inv)
@@ -375,8 +397,7 @@ may_run(struct opb_invocation *inv)
     }
     if (phase >= OPB_PHASE_STOPPED && (function->flags & OPB_SDK_NEEDS_SERVER) != 0 &&
         opb_call_is_own_thread()) {
-        /* the server context may be going away under our feet: what the core would say */
-        give_code_fault(inv, OrthancPluginErrorCode_DatabaseNotInitialized);
+        refuse_without_server(inv); /* which may be going away under our feet */
         return false;
     }
     return true;

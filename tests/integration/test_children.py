@@ -265,6 +265,27 @@ orthanc.RegisterRestCallback('/x', rest)
         assert server.get('/x').json() == [invalid, invalid, invalid, 3, 8, 0]
 
 
+def test_a_child_ends_well_though_its_thread_was_looked_at(orthanc):
+    """threading has a stand-in for the thread of the callback then, which is no main thread for a child."""
+    server = orthanc(script=r'''
+import multiprocessing, threading
+import orthanc
+def look(output, uri, **request):
+    output.AnswerBuffer(type(threading.current_thread()).__name__, 'text/plain')
+def rest(output, uri, **request):
+    process = multiprocessing.get_context('fork').Process(target=orthanc.GenerateUuid)
+    process.start()
+    process.join(20)
+    output.AnswerBuffer('%s %s' % (process.exitcode, type(threading.current_thread()).__name__), 'text/plain')
+orthanc.RegisterRestCallback('/look', look)
+orthanc.RegisterRestCallback('/x', rest)
+''')
+    for _ in range(3):
+        assert server.get('/look').text == '_DummyThread'
+        assert server.get('/x').text == '0 _DummyThread'
+    assert server.get('/x').text == '0 _DummyThread'
+
+
 def test_a_registration_in_a_forked_child_is_ignored_and_said_once(orthanc):
     server = orthanc(script=r'''
 import multiprocessing

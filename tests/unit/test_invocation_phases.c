@@ -31,6 +31,9 @@ after_the_stop_own_threads_call_no_server(void **state)
     opb_node_set_phase(fixture->node, OPB_PHASE_STOPPED);
     pack_delete(fixture);
     sdk_expect_fault(fixture, OPB_FAULT_ORTHANC, 2038, "error 2038");
+    sdk_begin(fixture, "LookupPatient", 1); /* NULL is an error without a reason */
+    opb_pack_cstr(fixture->message, "x");
+    sdk_expect_fault(fixture, OPB_FAULT_ORTHANC, -1, "error -1");
     sdk_begin(fixture, "LogInfo", 1); /* what needs no server works */
     opb_pack_cstr(fixture->message, "text");
     sdk_expect_nil(fixture);

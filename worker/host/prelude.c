@@ -2,9 +2,10 @@
 /* worker/host/prelude.c - the little Python that runs before the script
  *
  * Here:      `fork` as the start method of multiprocessing where the script chooses none,
- *            the memory usage lines, and what a forked host must not share with others.
- * Nothing here imports a module of the standard library that a script may be named after,
- * and nothing is left in __main__.
+ *            the memory usage lines, what a forked host must not share with others, and
+ * what a child that is forked in a callback must not take along. Nothing here imports a
+ * module of the standard library that a script may be named after, and nothing is left in
+ * __main__.
  */
 #include "host.h"
 
@@ -67,6 +68,20 @@ static const char reseed_source[] =
     "if module is not None:\n"
     "    module.current_process().authkey = posix.urandom(32)\n";
 
+/* Callbacks run on threads that are not of threading, which makes a stand-in for one that
+ * is asked for. A child that is forked there takes it for its main thread, and Python 3.11
+ * fails at the end of that, after all has been done. Without it the child gets a main
+ * thread. */
+static const char stand_in_source[] =
+    "import sys, _thread, posix\n"
+    "def forget():\n"
+    "    module = sys.modules.get('threading')\n"
+    "    known = getattr(module, '_active', {})\n"
+    "    thread = _thread.get_ident()\n"
+    "    if type(known.get(thread)) is getattr(module, '_DummyThread', None):\n"
+    "        known.pop(thread, None)\n"
+    "posix.register_at_fork(before=forget)\n";
+
 static const char thaw_source[] = "import gc\n"
                                   "gc.unfreeze()\n";
 
@@ -127,6 +142,9 @@ opb_prelude_run(const struct opb_node_info *info)
 {
     enum opb_status status = opb_prelude_begin();
 
+    if (status == OPB_OK) {
+        status = run(stand_in_source);
+    }
     if (status == OPB_OK && info->memory_usage) {
         status = run(memory_source);
     }
