@@ -105,7 +105,8 @@ void opb_link_raise(enum opb_status status);
  * soon, in a batch. Never blocks, needs no GIL. */
 void opb_link_release(struct opb_link *link, uint64_t handle);
 
-/* bytes objects as segment memory: takes the GIL to allocate. owner is the PyObject. */
+/* segments.c. bytes objects as segment memory: takes the GIL to allocate. owner is the
+ * PyObject. */
 extern const struct opb_segment_memory opb_segment_pybytes;
 
 #endif
