@@ -17,6 +17,7 @@
 
 #define MAX_REASON_BYTES    256u
 #define MAX_FRAMES_PER_TURN 64
+#define FRAME_REST_MS       5000u /* for what is left of one; stacks are up to 128 KiB */
 #define DETACH_MSGID        UINT32_MAX /* far from those of opb_exchange() */
 #define RATE_PERIOD_MS      1000u
 #define MAX_LINES           4000u /* in a period; the stacks of a host that hangs fit */
@@ -239,8 +240,8 @@ opb_control_serve(struct opb_control *control, bool *has_more)
         struct opb_frame *frame;
         enum opb_status status;
 
-        /* now: a frame that has arrived in part only stays where it is */
-        status = opb_lane_receive(control->lane, &frame, opb_clock_ms());
+        status =
+            opb_lane_receive_now(control->lane, &frame, opb_deadline_ms(FRAME_REST_MS));
         if (status == OPB_LATE && opb_lane_status(control->lane) == OPB_OK) {
             return OPB_OK;
         }

@@ -75,6 +75,10 @@ void opb_lane_linger(struct opb_lane *lane);
  * come so far kept, unless a large frame (64 KiB, or segments) was half read. */
 OPB_MUST_CHECK enum opb_status
 opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms);
+/* The same without waiting for a frame: OPB_LATE if there is none, or a small one only in
+ * part. The rest of a large one that has begun to come may take until finish_ms. */
+OPB_MUST_CHECK enum opb_status
+opb_lane_receive_now(struct opb_lane *lane, struct opb_frame **out, uint64_t finish_ms);
 
 /* Wakes the owner, which then sees OPB_GONE. Any thread. */
 void opb_lane_shutdown(struct opb_lane *lane);

@@ -11,6 +11,7 @@
  * begun must be finished, or the lane has failed.
  */
 #include "protocol/internal.h"
+#include "protocol/sockets.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -97,6 +98,9 @@ take_bytes(struct opb_lane *lane, uint8_t *out, size_t bytes, uint64_t deadline_
             return status;
         }
         count += more;
+        if (count < bytes && opb_clock_ms() >= deadline_ms) {
+            return OPB_LATE; /* however steadily they trickle */
+        }
     }
     return OPB_OK;
 }
@@ -207,8 +211,10 @@ free_envelope:
     return status;
 }
 
+/* finish_ms: for a large frame that has begun to come. */
 static enum opb_status
-receive_frame(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms)
+receive_frame(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms,
+              uint64_t finish_ms)
 {
     enum opb_status status;
     struct head head;
@@ -227,15 +233,16 @@ receive_frame(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_m
     if (status != OPB_OK) {
         return fail_read(lane, status, lane->in_start != lane->in_end);
     }
-    status = take_frame(lane, &head, out, deadline_ms);
+    status = take_frame(lane, &head, out, finish_ms);
     if (status != OPB_OK) {
         return fail_read(lane, status, true);
     }
     return OPB_OK;
 }
 
-enum opb_status
-opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms)
+static enum opb_status
+receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms,
+        uint64_t finish_ms)
 {
     enum opb_status status = opb_lane_status(lane);
 
@@ -243,13 +250,25 @@ opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadlin
     if (status != OPB_OK) {
         return status;
     }
-    status = receive_frame(lane, out, deadline_ms);
+    status = receive_frame(lane, out, deadline_ms, finish_ms);
     if (status == OPB_OK && opb_offer_settle(lane, *out)) {
         opb_frame_free(*out);
         *out = NULL;
-        status = receive_frame(lane, out, deadline_ms);
+        status = receive_frame(lane, out, deadline_ms, finish_ms);
     }
     return status;
+}
+
+enum opb_status
+opb_lane_receive(struct opb_lane *lane, struct opb_frame **out, uint64_t deadline_ms)
+{
+    return receive(lane, out, deadline_ms, deadline_ms);
+}
+
+enum opb_status
+opb_lane_receive_now(struct opb_lane *lane, struct opb_frame **out, uint64_t finish_ms)
+{
+    return receive(lane, out, opb_clock_ms(), finish_ms);
 }
 
 bool

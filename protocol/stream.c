@@ -384,7 +384,7 @@ read_ring(struct opb_lane *lane, void *out, size_t capacity, bool is_bulk,
             }
         }
         if (status == OPB_OK && *count == 0 &&
-            !(is_bulk && is_there_soon(lane, WANT_DATA))) {
+            !(is_bulk && !is_shut && is_there_soon(lane, WANT_DATA))) {
             status = sleep_for(lane, WANT_DATA, deadline_ms);
         }
         if (status != OPB_OK) {
@@ -415,9 +415,13 @@ write_ring(struct opb_lane *lane, struct iovec *parts, size_t part_count,
         if (status == OPB_OK && is_awaited) {
             status = wake_peer(lane);
         }
-        if (status == OPB_OK && count == 0 && part_count > 0 &&
-            !is_there_soon(lane, WANT_ROOM)) {
-            status = sleep_for(lane, WANT_ROOM, deadline_ms);
+        if (status == OPB_OK && count == 0 && part_count > 0) {
+            if (!is_there_soon(lane, WANT_ROOM)) {
+                status = sleep_for(lane, WANT_ROOM, deadline_ms);
+            }
+            else if (opb_clock_ms() >= deadline_ms) {
+                status = OPB_LATE; /* however steadily the peer makes a little room */
+            }
         }
         if (status != OPB_OK) {
             return status;

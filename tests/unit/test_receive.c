@@ -206,6 +206,55 @@ reading_is_late_at_its_deadline_and_the_lane_lives_on(void **state)
     opb_assert_number(fixture->a, 1, 1);
 }
 
+struct rest {
+    int fd;
+    const uint8_t *bytes;
+    size_t byte_count;
+};
+
+static void
+write_rest(void *context)
+{
+    const struct rest *rest = context;
+
+    opb_write_all(rest->fd, rest->bytes, rest->byte_count);
+}
+
+/* Of a frame that does not fit the buffer, so that what has come is consumed. */
+static void
+who_does_not_wait_for_a_frame_waits_for_the_rest_of_a_large_one(void **state)
+{
+    struct fixture *fixture = *state;
+    const size_t text_bytes = 2 * OPB_LANE_BUFFER_BYTES;
+    char *text = calloc(1, text_bytes);
+    struct opb_thread *thread;
+    struct opb_frame *frame;
+    struct rest rest;
+    uint8_t *bytes;
+
+    assert_non_null(text);
+    assert_int_equal(opb_lane_receive_now(fixture->a, &frame, opb_deadline_ms(20000)),
+                     OPB_LATE);
+    opb_message_begin_notify(fixture->message, 6, 1);
+    opb_pack_str(fixture->message, text, text_bytes);
+    rest.byte_count = opb_flatten(fixture->message, &bytes) - 20;
+    rest.bytes = bytes + 20;
+    rest.fd = fixture->bare_fd;
+    opb_write_all(fixture->bare_fd, bytes, 20);
+    thread = opb_thread_start(write_rest, &rest);
+    assert_int_equal(opb_lane_receive_now(fixture->a, &frame, opb_deadline_ms(20000)),
+                     OPB_OK);
+    opb_thread_join(thread);
+    opb_frame_free(frame);
+    free(bytes);
+    opb_write_all(fixture->bare_fd, "\0\0\0\x0a\0\0\0\0\x93\x02",
+                  10); /* a small one waits */
+    assert_int_equal(opb_lane_receive_now(fixture->a, &frame, opb_deadline_ms(20000)),
+                     OPB_LATE);
+    assert_int_equal(opb_lane_status(fixture->a), OPB_OK);
+    free(text);
+}
+
 static void
 a_segment_that_stops_coming_is_late_and_fails_the_lane(void **state)
 {
@@ -402,6 +451,7 @@ main(void)
         WITH_BARE(a_frame_in_single_bytes_is_read),
         WITH_LANES(frames_of_every_size_pass_the_edges_of_the_buffer),
         WITH_LANES(reading_is_late_at_its_deadline_and_the_lane_lives_on),
+        WITH_BARE(who_does_not_wait_for_a_frame_waits_for_the_rest_of_a_large_one),
         WITH_BARE(a_segment_that_stops_coming_is_late_and_fails_the_lane),
         WITH_LANES(what_a_peer_said_before_it_left_is_still_read),
         WITH_BARE(an_idle_lane_is_stale_once_its_peer_speaks_or_leaves),
