@@ -8,6 +8,7 @@
  */
 #include "worker/supervisor/pool.h"
 
+#include "protocol/sockets.h"
 #include "protocol/words.h"
 
 #include <stdarg.h>
@@ -15,6 +16,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define REFUSALS_EVERY_MS 10000u
+#define REFUSALS_TOLD     10u /* in that time */
 
 /* As syslog numbers them; the journal reads the number in front of a line. */
 static const int priorities[] = {
@@ -110,4 +114,27 @@ opb_pool_say(const struct opb_pool *pool, const struct opb_node *node,
     (void)vsnprintf(text, sizeof(text), format, arguments); /* longer lines are cut */
     va_end(arguments);
     opb_say(level, node != NULL ? node->name : "", text);
+}
+
+void
+opb_pool_log_refused(struct opb_pool *pool, const struct opb_peer *peer, const char *why)
+{
+    uint64_t now_ms = opb_clock_ms();
+
+    if (pool->refused_ms == 0 || now_ms - pool->refused_ms > REFUSALS_EVERY_MS) {
+        if (pool->refused_count > REFUSALS_TOLD) {
+            opb_pool_log(pool, NULL, OPB_LOG_WARNING,
+                         "%u more connections were refused that have not been told",
+                         pool->refused_count - REFUSALS_TOLD);
+        }
+        pool->refused_ms = now_ms;
+        pool->refused_count = 0;
+    }
+    if (pool->refused_count < REFUSALS_TOLD) {
+        opb_pool_log(pool, NULL, OPB_LOG_WARNING, "refused a connection of process %d: %s",
+                     (int)peer->pid, why);
+    }
+    if (pool->refused_count < UINT32_MAX) {
+        pool->refused_count++;
+    }
 }

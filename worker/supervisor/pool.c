@@ -28,7 +28,6 @@
 #define ACCEPTS_PER_TURN  16
 #define ACCEPT_PAUSE_MS   100u
 #define COMPLAIN_EVERY_MS 10000u
-#define REFUSALS_TOLD     10u   /* in that time */
 #define STOP_MS           2000u /* to kill and reap everything */
 
 static const int handled_signals[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
@@ -77,29 +76,6 @@ pause_accepting(struct opb_pool *pool, const char *why)
     pool->is_accept_paused = true;
     (void)uv_timer_start(&pool->accept_timer, on_accept_timer, ACCEPT_PAUSE_MS, 0);
     watch_listener(pool);
-}
-
-void
-opb_pool_log_refused(struct opb_pool *pool, const struct opb_peer *peer, const char *why)
-{
-    uint64_t now_ms = opb_clock_ms();
-
-    if (pool->refused_ms == 0 || now_ms - pool->refused_ms > COMPLAIN_EVERY_MS) {
-        if (pool->refused_count > REFUSALS_TOLD) {
-            opb_pool_log(pool, NULL, OPB_LOG_WARNING,
-                         "%u more connections were refused that have not been told",
-                         pool->refused_count - REFUSALS_TOLD);
-        }
-        pool->refused_ms = now_ms;
-        pool->refused_count = 0;
-    }
-    if (pool->refused_count < REFUSALS_TOLD) {
-        opb_pool_log(pool, NULL, OPB_LOG_WARNING, "refused a connection of process %d: %s",
-                     (int)peer->pid, why);
-    }
-    if (pool->refused_count < UINT32_MAX) {
-        pool->refused_count++;
-    }
 }
 
 void

@@ -235,10 +235,6 @@ void opb_pool_stop(struct opb_pool *pool);
 /* Why a user may not use us, and what to do about it. */
 void opb_pool_refusal(const struct opb_pool *pool, const struct opb_peer *peer, char *out,
                       size_t capacity);
-/* Logs that one was refused: not each, if there are many, since who is refused may come
- * again and again. */
-void opb_pool_log_refused(struct opb_pool *pool, const struct opb_peer *peer,
-                          const char *why);
 /* Something ended: leaves the loop if the pool is stopping and nothing is left. */
 void opb_pool_check_stopped(struct opb_pool *pool);
 /* A connection left the handshake: accepting may go on. */
@@ -248,6 +244,10 @@ void opb_pool_accept_more(struct opb_pool *pool);
  * is shared. */
 void opb_pool_log(struct opb_pool *pool, struct opb_node *node, enum opb_log_level level,
                   const char *format, ...) OPB_PRINTF(4, 5);
+/* Logs that one was refused: not each, if there are many, since who is refused may come
+ * again and again. */
+void opb_pool_log_refused(struct opb_pool *pool, const struct opb_peer *peer,
+                          const char *why);
 /* To stderr alone, where its level is wanted: about the node, or the pool if it is NULL. */
 void opb_pool_say(const struct opb_pool *pool, const struct opb_node *node,
                   enum opb_log_level level, const char *format, ...) OPB_PRINTF(4, 5);
