@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.ours
 
 CLI = os.path.join(REPOSITORY, 'worker', 'cli')
 COMMAND = os.path.join(CLI, 'orthanc-python')
+NOBODY = 65534
 EXAMPLES = sorted(pathlib.Path(REPOSITORY, 'examples').glob('*/orthanc.json'))
 TRACEBACK = re.compile(r"ZeroDivisionError'>\n +\S+ division.*\n(.*\n)* +File \"\S+script\.py\", line 2, in f\n", re.M)
 
@@ -197,6 +199,100 @@ found = json.loads(orthanc.GetConfiguration())
 assert found == {'One': 1, 'Url': 'http://a', 'Two': '/* */', 'PythonScript': __file__}, found
 ''', '--config', str(tmp_path / 'conf'))
     assert code == 0, report['Failure']
+
+
+def test_a_configuration_is_read_as_orthanc_reads_it(check, tmp_path, monkeypatch):
+    """With a mark of the byte order, variables of the environment, comments, and commas after the last value."""
+    monkeypatch.setenv('OPB_NAME', 'Ada')
+    monkeypatch.delenv('OPB_NOTHING', raising=False)
+    (tmp_path / 'conf').mkdir()
+    (tmp_path / 'conf' / 'A.JSON').write_text(
+        '{ "Name": "${OPB_NAME}|${OPB_NOTHING}|${OPB_NOTHING:-none}|${OPB_NAME:-none}",\n'
+        '  "List": [1, "]", /* , */ ], "Text": ",]",\n}', encoding='utf-8-sig')
+    code, report, err = check('''
+import json, orthanc
+found = json.loads(orthanc.GetConfiguration())
+assert found == {'Name': 'Ada||none|Ada', 'List': [1, ']'], 'Text': ',]', 'PythonScript': __file__}, found
+''', '--config', str(tmp_path / 'conf'))
+    assert code == 0, (report, err)
+
+
+@pytest.mark.parametrize('text', ['{"a": 1,,}', '{,}', '{"a": [,]}', '{"a": [1,,2]}', '[]', '{"a":,}'])
+def test_other_commas_are_errors_as_in_orthanc(check, tmp_path, text):
+    (tmp_path / 'orthanc.json').write_text(text, encoding='utf-8')
+    code, _, err = check('', '--config', str(tmp_path / 'orthanc.json'))
+    assert code == 2 and re.fullmatch('orthanc-python: .* is no configuration of Orthanc: .*\n', err), err
+
+
+def test_a_folder_that_orthanc_could_not_use_is_refused(check, tmp_path):
+    folder = tmp_path / 'conf'
+    folder.mkdir()
+    code, _, err = check('', '--config', str(folder))
+    assert code == 2 and '%s is no configuration of Orthanc: it has no files *.json in it' % folder in err
+    for name in ('a.json', 'b.json'):
+        (folder / name).write_text('{ "Same": 1, "%s": 2 }' % name, encoding='utf-8')
+    code, _, err = check('', '--config', str(folder))
+    assert code == 2 and err == ('orthanc-python: The configuration section "Same" is defined in 2 different configuration '
+                                 'files, %s and %s\n' % (folder / 'a.json', folder / 'b.json'))
+
+
+@pytest.mark.parametrize('words', [(), ('--config',)])
+def test_a_path_that_cannot_be_looked_at_is_said_to_be_so(check, words):
+    said = 'The configuration' if words else 'The script'
+    code, _, err = check(None if not words else '', *words, *(['x' * 300] if words else []),
+                         name='script.py' if words else 'x' * 300 + '.py')
+    assert code == 2 and re.fullmatch('orthanc-python: %s cannot be read: .*File name too long.*\n' % said, err), err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='needs root, to be another user')
+def test_folders_of_others_are_said_to_be_so(tmp_path):
+    """What cannot be searched, and what cannot be listed."""
+    with tempfile.TemporaryDirectory(prefix='opb-') as folder:
+        hidden, script = pathlib.Path(folder, 'hidden'), pathlib.Path(folder, 'script.py')
+        hidden.mkdir()
+        script.touch()
+        for path, mode in ((folder, 0o755), (hidden, 0o700)):
+            os.chmod(path, mode)
+        for words, said in (([hidden / 'a.py'], 'The script'), ([hidden], 'The script'),
+                            (['--config', hidden / 'a.json', script], 'The configuration'),
+                            (['--config', hidden, script], 'The configuration')):
+            done = subprocess.run(['/usr/bin/python3', COMMAND, 'check', *map(str, words)], capture_output=True, text=True,
+                                  env=dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD), timeout=90 * PATIENCE,
+                                  check=False, user=NOBODY, group=NOBODY, extra_groups=[], cwd='/')
+            assert done.returncode == 2 and re.fullmatch(
+                'orthanc-python: %s cannot be read: .*Permission denied.*\n' % said, done.stderr), (words, done)
+
+
+def test_whatever_a_script_is_called_and_logs_can_be_shown(tmp_path):
+    """Bytes that are no UTF-8, and characters that the output has not."""
+    path = os.fsencode(tmp_path) + b'/caf\xe9.py'
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write("import orthanc\northanc.LogWarning('to \u2192')\n")
+    for encoding in ('utf-8', 'latin-1'):
+        done = subprocess.run(['/usr/bin/python3', COMMAND, 'check', path], capture_output=True, check=False,
+                              env=dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD, PYTHONIOENCODING=encoding),
+                              timeout=90 * PATIENCE)
+        assert done.returncode == 0 and rb'caf\udce9.py' in done.stdout, done
+        assert ('to \u2192' if encoding == 'utf-8' else r'to \u2192').encode() in done.stdout
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_check_that_is_ended_by_a_signal_leaves_nothing(tmp_path, temporary, number):
+    script = tmp_path / 'script.py'
+    script.write_text("import os, threading\nprint('pid', os.getpid(), flush=True)\nthreading.Event().wait()\n")
+    with subprocess.Popen(['/usr/bin/python3', COMMAND, 'check', script], stderr=subprocess.PIPE, text=True,
+                          env=dict(os.environ, ORTHANC_PYTHON_BRIDGE_BUILD=BUILD, TMPDIR=temporary)) as process:
+        host = int(re.fullmatch(r'pid (\d+)\n', process.stderr.readline()).group(1))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60 * PATIENCE)
+    assert (process.returncode, err) == (128 + number, '')
+    assert not os.path.exists('/proc/%d' % host) and os.listdir(temporary) == []
+
+
+def test_a_virtual_environment_that_is_no_text_is_refused(check, tmp_path):
+    (tmp_path / 'orthanc.json').write_text('{ "Python": { "VirtualEnv": 5 } }', encoding='utf-8')
+    code, _, err = check('', '--config', str(tmp_path / 'orthanc.json'))
+    assert (code, err) == (2, 'orthanc-python: Python.VirtualEnv of the configuration is 5, and must be a text\n')
 
 
 def test_a_virtual_environment_is_that_of_the_option_or_of_the_configuration(check, tmp_path):

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command orthanc-python, and the status that it shows (design 8 and 9)."""
 
+import base64
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
+import types
 
 import pytest
 
@@ -114,6 +117,64 @@ def test_users_and_passwords(orthanc):
         f.write('machine\n')
     code, _, err = run(server, 'status')
     assert code == 2 and 'netrc' in err and 'Traceback' not in err
+
+
+@pytest.fixture
+def answering(tmp_path):
+    """answering(bytes): a server that answers so, once, and keeps in .asked what it was asked."""
+    def start(answer):
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                server.asked.append(connection.recv(65536))
+                connection.sendall(answer)
+        threads.append(threading.Thread(target=serve))
+        threads[0].start()
+        server = types.SimpleNamespace(directory=tmp_path, asked=[], url=lambda: 'http://127.0.0.1:%d' % port)
+        return server
+    threads = []
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        listener.settimeout(60 * PATIENCE)
+        port = listener.getsockname()[1]
+        yield start
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize('url, words', [
+    ('http://[::1', ()), ('http://%s.org' % ('a' * 64), ()), ('http://localhost:99999', ()),
+    ('http://localhost', ('--path', '/python-br\u00fcdge'))])
+def test_a_url_that_cannot_be_one_is_refused_in_one_line(tmp_path, url, words):
+    code, out, err = run(types.SimpleNamespace(directory=tmp_path), 'status', *words, url=url)
+    assert (code, out) == (2, '') and re.fullmatch('orthanc-python: The URL %s.* cannot be used: .*\n' % re.escape(url), err), err
+
+
+def test_a_netrc_that_is_no_text_is_refused_in_one_line(tmp_path):
+    (tmp_path / 'netrc').write_bytes(b'machine 127.0.0.1 login me password caf\xe9\n')
+    code, _, err = run(types.SimpleNamespace(directory=tmp_path), 'status', url='http://127.0.0.1:1')
+    assert code == 2 and re.fullmatch('orthanc-python: .*netrc cannot be used: .*\n', err), err
+
+
+def test_a_password_of_any_bytes_is_sent_as_it_is(answering):
+    server = answering(b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n')
+    code, _, err = run(server, 'status', env={'ORTHANC_PYTHON_USER': 'me', 'ORTHANC_PYTHON_PASSWORD': '\udcff'})
+    assert code == 4 and 'does not allow this' in err, err
+    assert b'Authorization: Basic ' + base64.b64encode(b'me:\xff') in server.asked[0]
+
+
+def test_an_answer_that_is_cut_short_is_none(answering):
+    server = answering(b'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 100\r\n\r\n{')
+    code, _, err = run(server, 'status')
+    assert code == 3 and re.fullmatch('orthanc-python: .* does not answer: .*\n', err), err
+
+
+def test_what_nobody_has_foreseen_is_one_line_too(tmp_path):
+    """As a part of the bridge that is damaged."""
+    (tmp_path / 'worker' / 'cli').mkdir(parents=True)
+    (tmp_path / 'worker' / 'cli' / 'bridge.json').write_text('{', encoding='ascii')
+    code, out, err = run(types.SimpleNamespace(directory=tmp_path), '--version', url='http://x',
+                         env={'ORTHANC_PYTHON_BRIDGE_BUILD': str(tmp_path)})
+    assert (code, out) == (2, '') and re.fullmatch('orthanc-python: JSONDecodeError: .*\n', err), err
 
 
 def test_help_names_every_command(orthanc):

@@ -169,6 +169,15 @@ def test_the_python_of_a_virtual_environment_can_be_chosen(server, tmp_path):
     assert code == 1 and '/nonexistent cannot be run' in err
 
 
+def test_without_a_standard_input_there_is_no_prompt(server):
+    words = ['/usr/bin/python3', COMMAND, 'console', '--url', server.url()]
+    for more, result in (([], (2, '', 'orthanc-python: The standard input is closed: give the code with -c\n')),
+                         (['-c', '1 + 1'], (0, '2\n', ''))):
+        done = subprocess.run(['sh', '-c', 'exec "$@" <&-', 'sh', *words, *more], env=environment(), capture_output=True,
+                              text=True, timeout=90 * PATIENCE, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == result
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason='needs root, to be another user')
 def test_other_users_are_refused(server):
     host = server.host_pid()
@@ -333,15 +342,23 @@ def test_stacks_of_an_older_bridge_are_not_to_be_had(pretended):
 # logs
 
 TOOL = '#!/bin/sh\necho "$0" "$@"\n'
-SYSTEMCTL = '#!/bin/sh\n%s\n'
+SYSTEMCTL = '''#!/bin/sh
+for word in "$@"; do
+    case $word in --state=*) states=${word#--state=} ;; esac
+done
+show() {
+    case ",$states," in *",$2,"*) echo "$1 loaded $2 whatever A pool" ;; esac
+}
+%s
+'''
 
 
 @pytest.fixture
 def tools(tmp_path):
-    """tools(units): $PATH with a journalctl that says what it is asked, and these units active."""
-    def make(*units):
+    """tools(units, unit=state...): $PATH with a journalctl that says what it is asked, and these units, active by default."""
+    def make(*units, **others):
         for name, text in (('journalctl', TOOL), ('systemctl', SYSTEMCTL % '\n'.join(
-                'echo "%s loaded active running A pool"' % unit for unit in units))):
+                'show %s %s' % pair for pair in [*((unit, 'active') for unit in units), *others.items()]))):
             path = tmp_path / name
             path.write_text(text, encoding='ascii')
             path.chmod(0o755)
@@ -357,6 +374,38 @@ def test_logs_of_a_service_come_from_the_journal(tools):
                                '--lines', '100', '--since', 'today', '--follow']
     code, out, _ = run('logs', '--json', '-n', '5', '--unit', 'other', env=path)
     assert out.split()[1:] == ['--unit', 'other', '--lines', '5', '--output', 'json', '--no-pager']
+
+
+@pytest.mark.parametrize('state', ['active', 'reloading', 'activating', 'deactivating'])
+def test_logs_of_a_service_that_is_on_its_way_come_from_the_journal(tools, state):
+    """As one that systemd starts again and again; one that has failed besides is not meant."""
+    code, out, err = run('logs', env=tools(**{'one.service': state, 'two.service': 'failed'}))
+    assert (code, err) == (0, '') and out.split()[1:4] == ['--unit', 'one.service', '--lines']
+
+
+def test_logs_of_a_service_that_has_failed_are_shown_if_no_host_serves(server, tools, pretended):
+    failed = tools(**{'one.service': 'failed'})
+    for url in ('http://127.0.0.1:1', pretended(status=(200, {'Generation': 1, 'Hosts': []}))):
+        code, out, err = run('logs', url=url, env=failed)
+        assert code == 0 and out.split()[1:3] == ['--unit', 'one.service'], err
+        assert err == '== A pool has failed, and its service does not start it again: one.service\n'
+    code, out, err = run('logs', url=server.url(), env=failed)
+    assert code == 0 and 'has started the pool itself' in err and '--unit' not in out
+
+
+def test_a_systemctl_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
+    sys.path.insert(0, os.path.dirname(COMMAND))
+    try:
+        from orthanc_python import Problem, logs
+    finally:
+        sys.path.pop(0)
+    (tmp_path / 'systemctl').write_text('#!/bin/sh\nexec sleep 600\n', encoding='ascii')
+    (tmp_path / 'systemctl').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    monkeypatch.setattr(logs, 'SYSTEMCTL_SECONDS', 0.1)
+    with pytest.raises(Problem, match='systemctl has not said within 0.1 s .*: name the service with --unit') as problem:
+        logs.find_units()
+    assert problem.value.code == 5
 
 
 def test_logs_of_a_managed_pool_are_those_of_its_orthanc(server, tools):
@@ -410,4 +459,4 @@ def test_logs_without_a_server_say_where_to_look(pretended, tools):
     assert code == 1 and 'is none here' in err
     url = pretended(status=(200, {'Generation': 1, 'Hosts': []}))
     code, _, err = run('logs', url=url, env=tools())
-    assert code == 1 and 'look into the log of Orthanc' in err
+    assert code == 1 and 'no pool runs as a service of systemd: look into the log of Orthanc' in err

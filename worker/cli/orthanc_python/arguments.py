@@ -17,9 +17,10 @@ $ORTHANC_PYTHON_PASSWORD, else from $NETRC or ~/.netrc: never from the command l
 every user of the machine can read.
 """
 EXIT_CODES = """\
-Exit codes: 0 done; 1 the script does not load, or no host serves; 2 wrong usage;
-3 the server does not answer, or not as expected; 4 it does not allow this;
-5 not now: try again later; 6 the script loads, but needs what the server does not have.
+Exit codes: 0 done; 1 the script does not load, or no host serves; 2 wrong usage,
+or what the command itself needs is missing; 3 the server does not answer,
+or not as expected; 4 it does not allow this; 5 not now: try again later;
+6 the script loads, but needs what the server does not have.
 """
 
 

@@ -16,40 +16,68 @@ from orthanc_python.source import Names, look, number
 
 OLDEST = (1, 10, 1)
 IMPOSSIBLE = re.compile(r'^[\w-]|./$')     # no path is like this
+VARIABLE = re.compile(r'\$\{([^:}]+)(?::-([^}]*))?\}')      # ${NAME} and ${NAME:-default}
 WORDS = {'missing': 'error', 'deprecated': 'note', 'guarded': 'note'}
 
 
 def read_configuration(path):
     """What GetConfiguration() gives: all of a folder's files together, as in Orthanc."""
-    files = sorted(path.glob('*.json')) if path.is_dir() else [path]
-    merged = {}
-    for file in files:
-        try:
-            merged.update(json.loads(without_comments(file.read_text(encoding='utf-8'))))
-        except OSError as error:
-            raise Problem(USAGE, 'The configuration cannot be read: %s' % error) from None
-        except (ValueError, TypeError) as error:
-            raise Problem(USAGE, '%s is no configuration of Orthanc: %s' % (file, error)) from None
+    merged, origin = {}, {}
+    try:
+        files = configuration_files(path) if path.is_dir() else [path]
+        for file in files:
+            for key, value in read_file(file).items():
+                if key in merged:
+                    raise Problem(USAGE, 'The configuration section "%s" is defined in 2 different configuration files, '
+                                  '%s and %s' % (key, origin[key], file))
+                merged[key], origin[key] = value, file
+    except OSError as error:
+        raise Problem(USAGE, 'The configuration cannot be read: %s' % error) from None
     return merged
 
 
+def configuration_files(folder):
+    files = sorted(each for each in folder.iterdir() if each.suffix.lower() == '.json' and each.is_file())
+    if not files:
+        raise Problem(USAGE, '%s is no configuration of Orthanc: it has no files *.json in it' % folder)
+    return files
+
+
+def read_file(path):
+    """One file: JSON with variables of the environment, comments and a comma too many."""
+    try:
+        text = VARIABLE.sub(lambda found: os.environ.get(found[1], found[2] or ''), path.read_text(encoding='utf-8-sig'))
+        found = json.loads(without_comments(text))
+    except ValueError as error:
+        raise Problem(USAGE, '%s is no configuration of Orthanc: %s' % (path, error)) from None
+    if not isinstance(found, dict):
+        raise Problem(USAGE, '%s is no configuration of Orthanc: it is no object of JSON' % path)
+    return found
+
+
 def without_comments(text):
-    """Orthanc takes // and /* */ in its configuration; texts keep theirs."""
+    """Orthanc takes // and /* */ in its configuration, and a comma after the last value; texts keep theirs."""
     out, at = [], 0
+    before, comma = '', None    # the last character that is no space, and where a comma is that follows a value
     while at < len(text):
+        if text.startswith('//', at):
+            at = text.find('\n', at) if '\n' in text[at:] else len(text)
+            continue
+        if text.startswith('/*', at):
+            at = text.find('*/', at + 2) + 2 if '*/' in text[at + 2:] else len(text)
+            continue
+        end = at + 1
         if text[at] == '"':
-            end = at + 1
             while end < len(text) and text[end] != '"':
                 end += 2 if text[end] == '\\' else 1
-            out.append(text[at:end + 1])
-            at = end + 1
-        elif text.startswith('//', at):
-            at = text.find('\n', at) if '\n' in text[at:] else len(text)
-        elif text.startswith('/*', at):
-            at = text.find('*/', at) + 2 if '*/' in text[at:] else len(text)
-        else:
-            out.append(text[at])
-            at += 1
+            end += 1
+        elif text[at] == ',':
+            comma = len(out) if before not in '[{,:' else None
+        elif text[at] in ']}' and before == ',' and comma is not None:
+            out[comma] = ''
+        before = before if text[at].isspace() else text[at]
+        out.append(text[at:end])
+        at = end
     return ''.join(out)
 
 
@@ -113,7 +141,8 @@ def find_scripts(names):
     for path in (pathlib.Path(name).absolute() for name in names):
         inside = [path]
         if path.is_dir():
-            inside = sorted((each for each in path.glob('*.py') if each.name[0] not in '._' and each.is_file()),
+            inside = sorted((each for each in path.iterdir()
+                             if each.suffix == '.py' and each.name[0] not in '._' and each.is_file()),
                             key=lambda each: os.fsencode(each.name))
             if not inside:
                 raise Problem(USAGE, '%s has no Python scripts in it' % path)
@@ -127,18 +156,27 @@ def find_scripts(names):
     return [str(path) for path in found]
 
 
+def find_environment(option, section):
+    """The virtual environment of the option or of the configuration, or None."""
+    environment = option or (section.get('VirtualEnv') if isinstance(section, dict) else None)
+    if environment and not isinstance(environment, str):
+        raise Problem(USAGE, 'Python.VirtualEnv of the configuration is %s, and must be a text' % json.dumps(environment))
+    return os.path.abspath(environment) if environment else None
+
+
 def check(arguments):
-    scripts = find_scripts(arguments.scripts)
+    try:
+        scripts = find_scripts(arguments.scripts)
+    except OSError as error:
+        raise Problem(USAGE, 'The script cannot be read: %s' % error) from None
     sdk = parts.sdk()
     version = wanted_version(arguments, sdk)
     configuration = read_configuration(pathlib.Path(arguments.config)) if arguments.config else {}
     configuration.setdefault('PythonScript', scripts[0] if len(scripts) == 1 else scripts)
     functions = [each for each in sdk['functions']
                  if each['node_name'] and not each['alias_of'] and number(each['since']) <= version]
-    section = configuration.get('Python')
-    environment = arguments.venv or (section.get('VirtualEnv') if isinstance(section, dict) else None)
     node = Node(parts.host_program(), functions, Orthanc(version, json.dumps(configuration), scripts),
-                os.path.abspath(environment) if environment else None)
+                find_environment(arguments.venv, configuration.get('Python')))
     record = node.run(arguments.timeout)
     paths = record.files or scripts
     report = {

@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 
-from orthanc_python import FAILED, USAGE, Problem
+from orthanc_python import FAILED, LATER, NO_ANSWER, USAGE, Problem
 from orthanc_python.rest import Server
 from orthanc_python.status import get_status
 
 UNITS = ['orthanc-python-worker.service', 'orthanc-python-worker@*.service']
+STATES = 'active,reloading,activating,deactivating,failed'
 WORKER = 'orthanc-python-worker'
+SYSTEMCTL_SECONDS = 30
 
 
 def hand_on(words):
@@ -41,14 +43,33 @@ def journal(arguments, units):
     hand_on(words)
 
 
-def active_units():
-    """The pools that systemd runs as services."""
+def find_units():
+    """The pools that are services of systemd: those that run, or are about to again, and those that have failed."""
     if not shutil.which('systemctl'):
-        return []
-    done = subprocess.run(['systemctl', 'list-units', '--plain', '--no-legend', '--state=active', *UNITS],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                          timeout=30, check=False)
-    return [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+        return [], []
+    try:
+        done = subprocess.run(['systemctl', 'list-units', '--plain', '--no-legend', '--state=' + STATES, *UNITS],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                              timeout=SYSTEMCTL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise Problem(LATER, 'systemctl has not said within %g s which pools are services: name the service with --unit'
+                      % SYSTEMCTL_SECONDS) from None
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip()]      # unit, loaded, state...
+    return [row[0] for row in rows if row[2] != 'failed'], [row[0] for row in rows if row[2] == 'failed']
+
+
+def find_hosts(arguments, failed):
+    """Those of the server. Without any, a service that has failed is why: its lines are shown then."""
+    try:
+        hosts = get_status(Server(arguments)).get('Hosts') or []
+    except Problem as problem:
+        if problem.code != NO_ANSWER or not failed:
+            raise
+        hosts = []
+    if not hosts and failed:
+        say('A pool has failed, and its service does not start it again: %s' % ', '.join(failed))
+        journal(arguments, failed)
+    return hosts
 
 
 def read(pid, name):
@@ -154,12 +175,12 @@ def say(text):
 def logs(arguments):
     if arguments.unit:
         journal(arguments, arguments.unit)
-    units = active_units()
+    units, failed = find_units()
     if units:
         journal(arguments, units)
-    hosts = get_status(Server(arguments)).get('Hosts') or []
+    hosts = find_hosts(arguments, failed)
     if not hosts:
-        raise Problem(FAILED, 'No host serves in %s, and no pool is a service of systemd: look into the log of Orthanc'
+        raise Problem(FAILED, 'No host serves in %s, and no pool runs as a service of systemd: look into the log of Orthanc'
                       % arguments.url)
     orthanc = find_orthanc(hosts[0]['Pid'])
     if orthanc is None:

@@ -36,7 +36,7 @@ class Server:
         self.url = arguments.url.rstrip('/')
         self.path = '/' + arguments.path.strip('/')
         self.timeout = arguments.timeout
-        parts = urllib.parse.urlsplit(self.url)
+        parts = self.split()
         if parts.scheme not in ('http', 'https') or not parts.hostname:
             raise Problem(USAGE, 'The URL %s is not one of http or https' % self.url)
         if parts.username or parts.password:
@@ -45,6 +45,15 @@ class Server:
         self.host = parts.hostname
         # Directly: what the environment says of proxies is not meant for a server of one's own.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirects())
+
+    def split(self):
+        """The parts of the URL. Raises Problem if the HTTP client would not take it, or the path."""
+        try:
+            parts = urllib.parse.urlsplit(self.url)
+            _ = parts.port, (parts.hostname or '').encode('idna'), (parts.path + self.path).encode('ascii')
+        except ValueError as error:
+            raise Problem(USAGE, 'The URL %s cannot be used: %s' % (self.url + self.path, error)) from None
+        return parts
 
     def credentials(self):
         user = os.environ.get('ORTHANC_PYTHON_USER')
@@ -55,9 +64,16 @@ class Server:
             found = netrc.netrc(path).authenticators(self.host)
         except FileNotFoundError:
             return None
-        except (OSError, netrc.NetrcParseError) as error:
+        except (OSError, ValueError, netrc.NetrcParseError) as error:
             raise Problem(USAGE, '%s cannot be used: %s' % (path, error)) from None
         return (found[0], found[2] or '') if found else None
+
+    def open(self, request):
+        """The answer, whatever its status is."""
+        try:
+            return self.opener.open(request, timeout=self.timeout)
+        except urllib.error.HTTPError as error:
+            return error
 
     def ask(self, method, name):
         """(status, what the JSON body says or None). Raises Problem without an answer."""
@@ -65,14 +81,11 @@ class Server:
                                          data=b'' if method == 'POST' else None)
         credentials = self.credentials()
         if credentials is not None:
-            text = base64.b64encode(('%s:%s' % credentials).encode()).decode()
+            text = base64.b64encode(('%s:%s' % credentials).encode('utf-8', 'surrogateescape')).decode()
             request.add_unredirected_header('Authorization', 'Basic ' + text)
         try:
-            with self.opener.open(request, timeout=self.timeout) as answer:
-                status, body = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                status, body = error.code, error.read()
+            with self.open(request) as answer:
+                status, body = answer.code, answer.read()
         except TimeoutError:
             raise Problem(NO_ANSWER, '%s has not answered within %g s' % (self.url, self.timeout)) from None
         except (OSError, http.client.HTTPException, ssl.SSLError) as error:

@@ -14,7 +14,7 @@ BANNER = """\
 Python {python}, attached to Orthanc {version} (host {pid}, {script}).
 This process is not the script: it has a copy of nothing, and gets no callbacks. Example:
 >>> orthanc.RestApiGet('/statistics')"""
-DONE, FAILED, NO_ANSWER = 0, 1, 3
+DONE, FAILED, USAGE, NO_ANSWER = range(4)
 
 
 def run(text, name, namespace):
@@ -60,6 +60,9 @@ def main(folder, pid, script, version, *texts):
     sys.argv = ['']
     if texts:
         return run(texts[0], '<command>', namespace)
+    if sys.stdin is None:
+        print('orthanc-python: The standard input is closed: give the code with -c', file=sys.stderr)
+        return USAGE
     if not sys.stdin.isatty():
         return run(sys.stdin.read(), '<stdin>', namespace)
     return prompt(namespace, BANNER.format(python=sys.version.split()[0], version=version, pid=pid, script=script))
