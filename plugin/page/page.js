@@ -57,16 +57,36 @@ function when(text) {
     return element;
 }
 
+/* Gives the container these children, but keeps the old one that shows the same: what somebody
+ * has selected, opened or scrolled there stays, and so does the focus. A child that is put in
+ * anew, even the same one, loses all of that. */
+function keepChildren(container, wanted) {
+    const old = Array.from(container.children);
+    const next = wanted.map(element => {
+        const i = old.findIndex(each => each.dataset.key === element.dataset.key &&
+                                        each.textContent === element.textContent);
+        return i < 0 ? element : old.splice(i, 1)[0];
+    });
+    old.forEach(each => each.remove());
+    next.forEach((each, i) => {
+        if (container.children[i] !== each) {
+            container.insertBefore(each, container.children[i] || null);
+        }
+    });
+}
+
 /* columns: [[title, function of a row that gives text or an element, class]...] */
 function fillTable(table, columns, rows, empty) {
     if (rows.length === 0) {
         table.replaceChildren(make('caption', 'none', empty));
         return;
     }
-    const head = make('tr', '', ...columns.map(([title, , className]) => make('th', className, title)));
-    const body = rows.map(row => make('tr', '', ...columns.map(
-        ([, cell, className]) => make('td', className, cell(row)))));
-    table.replaceChildren(make('thead', '', head), make('tbody', '', ...body));
+    if (table.tBodies.length === 0) {
+        const head = make('tr', '', ...columns.map(([title, , className]) => make('th', className, title)));
+        table.replaceChildren(make('thead', '', head), make('tbody', ''));
+    }
+    keepChildren(table.tBodies[0], rows.map(row => make('tr', '', ...columns.map(
+        ([, cell, className]) => make('td', className, cell(row))))));
 }
 
 const counted = value => value > 0 ? make('span', 'bad', value) : 0;
@@ -121,7 +141,7 @@ function showProblems(status) {
         list.push(`Change events: ${status.Events.Lost} lost, ${status.Events.SetAside} set aside.`);
     }
     place('problems').hidden = list.length === 0;
-    place('problems').replaceChildren(...list.map(text => make('li', '', text)));
+    keepChildren(place('problems'), list.map(text => make('li', '', text)));
 }
 
 function showTables(status) {
@@ -139,12 +159,10 @@ function showTables(status) {
                                 ['What has happened', row => row.Reason]], status.Restarts, 'None.');
 }
 
-/* One that can be opened, and stays open when the list is made anew. key tells it apart. */
-function detail(container, key, text, ...head) {
-    const before = Array.from(container.children).find(each => each.dataset.key === key);
+/* One that can be opened. key tells it apart from others with the same text. */
+function detail(key, text, ...head) {
     const element = make('details', '', make('summary', '', ...head), make('pre', '', text));
     element.dataset.key = key;
-    element.open = before !== undefined && before.open;
     return element;
 }
 
@@ -154,19 +172,16 @@ function lastLine(text) {
 }
 
 function showHistory(status) {
-    const exceptions = place('exceptions');
     const total = status.Exceptions.Count;
     const list = status.Exceptions.List;
     place('exception-count').textContent = total > 0 ? `(${total} since the start)` : '';
-    exceptions.replaceChildren(...(list.length === 0 ? [make('p', 'none', 'None.')] : list.map(
-        (each, i) => detail(exceptions, String(total - i),
-                            `${each.Script}, process ${each.Pid}\n\n${each.Traceback}`,
-                            when(each.At), ` ${each.What}: ${lastLine(each.Traceback)}`))));
-    const generations = place('generations');
-    generations.replaceChildren(...status.Generations.map(each => {
+    keepChildren(place('exceptions'), list.length === 0 ? [make('p', 'none', 'None.')] : list.map(
+        (each, i) => detail(String(total - i), `${each.Script}, process ${each.Pid}\n\n${each.Traceback}`,
+                            when(each.At), ` ${each.What}: ${lastLine(each.Traceback)}`)));
+    keepChildren(place('generations'), status.Generations.map(each => {
         const head = [when(each.At), ` generation ${each.Generation} (process ${each.Pid}): ${each.Reason}`];
         return each.Failure === null ? make('p', 'none', ...head)
-            : detail(generations, each.At + each.Generation, each.Failure, ...head,
+            : detail(each.At + each.Generation, each.Failure, ...head,
                      make('span', 'bad', ': it could not be loaded'));
     }));
 }
@@ -246,21 +261,41 @@ function ask(name, options, timeoutMs) {
         .finally(() => clearTimeout(late));
 }
 
+/* What an answer that is not ok says. It may come from others than the bridge (Orthanc, a filter
+ * of the script, a proxy), with a JSON of theirs, or none. */
+async function refusal(answer) {
+    const text = await answer.text();
+    let content = null;
+    try {
+        content = JSON.parse(text);
+    } catch (error) {
+        /* then the status has to do */
+    }
+    const {Error: failure, Message: message, Details: details} = content || {};
+    const said = [failure || message, details].filter(each => each).join(':\n');
+    return failure ? said : `Orthanc refuses (HTTP status ${answer.status})` + (said ? ': ' + said : '');
+}
+
+function sayOld(reason) {
+    place('freshness').textContent = reason +
+        (lastAnswer !== null ? ', this is as of ' + lastAnswer.toLocaleTimeString() : '');
+    place('freshness').className = 'bad';
+}
+
 async function refresh() {
     try {
         const answer = await ask('status', {}, ANSWER_MS);
-        if (!answer.ok) {
-            throw new Error('HTTP status ' + answer.status);
+        if (answer.ok) {
+            const status = await answer.json();
+            lastAnswer = new Date();
+            show(status);
+            place('freshness').textContent = 'as of ' + lastAnswer.toLocaleTimeString();
+            place('freshness').className = '';
+        } else {
+            sayOld(await refusal(answer));
         }
-        const status = await answer.json();
-        lastAnswer = new Date();
-        show(status);
-        place('freshness').textContent = 'as of ' + lastAnswer.toLocaleTimeString();
-        place('freshness').className = '';
     } catch (error) {
-        place('freshness').textContent = `Orthanc does not answer (${error.message})` +
-            (lastAnswer !== null ? ', this is as of ' + lastAnswer.toLocaleTimeString() : '');
-        place('freshness').className = 'bad';
+        sayOld(`Orthanc does not answer (${error.message})`);
     }
     document.body.dataset.refreshed = String(Number(document.body.dataset.refreshed || 0) + 1);
 }
@@ -279,11 +314,11 @@ async function reload() {
     say('The script is being loaded ...', '');
     try {
         const answer = await ask('reload', {method: 'POST'}, RELOAD_MS);
-        const result = await answer.json();
         if (answer.ok) {
+            const result = await answer.json();
             say(`Generation ${result.Generation} serves (process ${result.Pid}).`, 'good');
         } else {
-            say(result.Error + (result.Details ? ':\n' + result.Details : ''), 'bad');
+            say(await refusal(answer), 'bad');
         }
     } catch (error) {
         say(`The script was not loaded, or Orthanc has not told: ${error.message}`, 'bad');

@@ -34,6 +34,22 @@ orthanc.RegisterRestCallback('/hostile/(.*)', hostile)
 orthanc.RegisterRestCallback('/(<script>window.owned = 6</script>|<img src=x onerror=owned.7>.*)', named)
 '''
 
+WIDE = r'''
+def wide(output, uri, **request):
+    raise KeyError('x' * 3000)
+orthanc.RegisterRestCallback('/wide', wide)
+'''
+FILTER = r'''
+forbidden = []
+def decide(uri, **request):
+    return not any(uri.startswith(each) for each in forbidden)
+def forbid(output, uri, **request):
+    forbidden.append('/python-bridge/' + request['groups'][0])
+    output.AnswerBuffer('', 'text/plain')
+orthanc.RegisterIncomingHttpRequestFilter(decide)
+orthanc.RegisterRestCallback('/forbid/(.*)', forbid)
+'''
+
 
 @pytest.fixture(scope='module')
 def driver():
@@ -153,6 +169,48 @@ def test_the_page_shows_exceptions_with_their_tracebacks(orthanc, driver):
     assert oldest.get_attribute('open') and not newest.get_attribute('open')    # what one reads stays
 
 
+def test_what_one_reads_stays_selected_focused_and_scrolled(orthanc, driver):
+    server = orthanc(script=SCRIPT + WIDE)
+    server.get('/die')
+    wait_until(lambda: status(server)['Hosts'], 30, 'the next host')
+    write(server, 'def f(:\n')
+    assert server.post('/python-bridge/reload').status_code == 500
+    server.get('/wide')
+    open_page(driver, server)
+    driver.execute_script('''
+        const details = document.querySelector('#exceptions details');
+        details.open = true;
+        details.querySelector('summary').focus();
+        details.querySelector('pre').scrollLeft = 200;
+        getSelection().selectAllChildren(details.querySelector('pre'));''')
+
+    def selected():
+        return driver.execute_script('return getSelection().toString()')
+
+    def refresh_twice():
+        await_refresh(driver)
+        await_refresh(driver)
+
+    assert 'KeyError' in selected()
+    count = len(driver.find_elements(By.CSS_SELECTOR, '#exceptions details'))
+    server.get('/wide')
+    wait_until(lambda: len(driver.find_elements(By.CSS_SELECTOR, '#exceptions details')) > count, 30, 'the next one')
+    refresh_twice()
+    assert 'KeyError' in selected()
+    assert driver.execute_script('''
+        const details = document.querySelector('#exceptions details:nth-child(2)');
+        return [details.open, document.activeElement === details.querySelector('summary'),
+                details.querySelector('pre').scrollLeft]''') == [True, True, 200]
+    for place, text in (('problems', 'SyntaxError'), ('generations', 'SyntaxError'), ('deaths', 'exit code 3')):
+        driver.execute_script('''
+            for (const each of document.querySelectorAll('details')) each.open = true;
+            const text = document.createTreeWalker(document.getElementById(arguments[0]), NodeFilter.SHOW_TEXT);
+            while (!text.nextNode().data.includes(arguments[1])) {}
+            getSelection().selectAllChildren(text.currentNode.parentNode)''', place, text)
+        refresh_twice()
+        assert text in selected(), place
+
+
 def test_what_scripts_say_is_text(orthanc, driver):
     server = orthanc(script=SCRIPT + HOSTILE)
     for number_ in range(5):
@@ -163,7 +221,6 @@ def test_what_scripts_say_is_text(orthanc, driver):
     assert server.post('/python-bridge/reload').status_code == 500
     open_page(driver, server)
     await_refresh(driver)
-    # all at once: the next refresh makes new ones
     driver.execute_script('for (const each of document.querySelectorAll("summary")) each.click()')
     driver.find_element(By.ID, 'reload').click()
     wait_until(lambda: 'window.owned = 8' in text_of(driver, 'message'), 60, 'the answer')
@@ -206,6 +263,26 @@ def test_the_button_loads_the_script_again(orthanc, driver):
     wait_until(lambda: 'SyntaxError' in text_of(driver, 'message'), 60, 'the failure')
     wait_until(lambda: 'The last reload has failed' in text_of(driver, 'problems'), 30, 'the problem')
     assert 'could not be loaded' in text_of(driver, 'generations')
+
+
+def test_the_page_says_who_refuses_and_with_which_status(orthanc, driver):
+    server = orthanc(script=SCRIPT + FILTER)
+    open_page(driver, server)
+
+    def message_after_a_click():
+        driver.find_element(By.ID, 'reload').click()
+        wait_until(lambda: text_of(driver, 'message') not in ('', 'The script is being loaded ...'), 60, 'the answer')
+        return text_of(driver, 'message')
+
+    assert server.get('/forbid/reload').status_code == 200
+    assert message_after_a_click() == 'Orthanc refuses (HTTP status 403)'      # without a body
+    assert server.get('/forbid/status').status_code == 200
+    wait_until(lambda: text_of(driver, 'freshness').startswith('Orthanc refuses (HTTP status 403), this is as of '),
+               30, 'the page to say it')
+    driver.execute_script('''
+        const real = window.fetch;
+        window.fetch = (url, options) => real(url.replace('/python-bridge/', '/not-here/'), options);''')
+    assert message_after_a_click() == 'Orthanc refuses (HTTP status 404): Unknown resource'     # in Orthanc's JSON
 
 
 def test_the_page_says_when_orthanc_does_not_answer(orthanc, driver):
