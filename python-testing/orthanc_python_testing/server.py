@@ -306,7 +306,13 @@ class Orthanc:
                 self.directory = None
 
     def __enter__(self) -> Orthanc:
-        return self.start()
+        __tracebackhide__ = HIDE
+        try:
+            return self.start()
+        except BaseException:   # such as Ctrl-C; there will be no __exit__
+            self.kill()
+            self.close()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None,
                  _trace: TracebackType | None) -> None:

@@ -183,3 +183,33 @@ def test_hello(start_orthanc):
     code, output = run_pytest(short, **variables)
     assert code == 1
     assert re.search(message, output), output
+
+
+WITH = '''
+import os, signal, sys
+from orthanc_python_testing import Orthanc
+
+if sys.argv[1] == 'interrupted':
+    Orthanc.wait_until = lambda self, *_: os.kill(os.getpid(), signal.SIGINT)     # Ctrl-C during the start
+orthanc = Orthanc('script.py')
+try:
+    with orthanc:
+        print('entered')
+except BaseException as error:
+    print(type(error).__name__, 'ended' if orthanc.process.poll() is not None else 'runs', str(error))
+finally:
+    orthanc.kill()
+'''
+
+
+@pytest.mark.parametrize('how, script, error', [('broken', 'import no_such_module\n', 'Failure'),
+                                                ('interrupted', SCRIPT, 'KeyboardInterrupt')])
+def test_a_with_that_is_not_entered_leaves_nothing(short, how, script, error):
+    write(short, '', script)
+    environment = dict(os.environ, PYTHONPATH=PACKAGE, TMPDIR=short, ORTHANC_PYTHON_TESTING_BRIDGE=BUILD,
+                       ORTHANC_PYTHON_TESTING_PATIENCE=str(PATIENCE))
+    done = subprocess.run(['/usr/bin/python3', '-c', WITH, how], cwd=short, env=environment, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=120 * PATIENCE, check=False)
+    assert done.stdout.startswith(error + ' ended'), done.stdout + done.stderr
+    assert ("No module named 'no_such_module'" in done.stdout) == (how == 'broken'), done.stdout
+    assert [name for name in os.listdir(short) if name.startswith('orthanc-test-')] == []
