@@ -248,3 +248,39 @@ systemctl daemon-reload; systemctl restart orthanc-python-worker""")
     # back
     machine.run('systemctl disable --now orthanc-python-worker.socket orthanc-python-worker.service')
     assert 'inactive' in machine.run('systemctl is-active orthanc-python-worker.service', check=False)
+
+
+def test_the_scripts_of_the_package_know_further_pools(machine):
+    """Those of packaging/debian/worker, as dpkg calls them."""
+    scripts = os.path.join(REPOSITORY, 'packaging', 'debian', 'worker')
+    machine.run('systemctl start systemd-journald.socket systemd-journald.service; cmake --install ' + BUILD)
+    machine.run('rm -f /usr/sbin/policy-rc.d')       # with which images of containers forbid services
+    machine.run(as_here('systemd-sysusers orthanc-python.conf; systemd-tmpfiles --create orthanc-python.conf; systemctl daemon-reload; '
+                        'cp /etc/orthanc-python/pool.json /etc/orthanc-python/second.json; '
+                        'cp /etc/orthanc-python/pool.json /etc/orthanc-python/third.json'))
+    pools = ['orthanc-python-worker', 'orthanc-python-worker@second', 'orthanc-python-worker@third']
+    machine.run('systemctl enable --now orthanc-python-worker.socket ' + ' '.join(pools[:2]))    # the third is not enabled
+
+    def pids():
+        return [machine.run('systemctl show --property=MainPID --value ' + each).strip() for each in pools]
+
+    before = pids()
+    assert '0' not in before[:2] and before[2] == '0'
+    machine.run(scripts + '/prerm upgrade 2')
+    assert pids() == before
+    machine.run(scripts + '/postinst configure 1')
+    after = pids()
+    assert '0' not in after[:2] and not set(after[:2]) & set(before[:2]) and after[2] == '0'
+    machine.run('systemctl start ' + pools[2])
+    machine.run(scripts + '/prerm remove')
+    assert pids() == ['0', '0', '0']
+    assert machine.run('find /etc/systemd/system -name "orthanc-python-worker*"') == ''
+
+
+def test_the_scripts_of_the_package_end_well_where_systemd_does_not_answer(machine):
+    scripts = os.path.join(REPOSITORY, 'packaging', 'debian', 'worker')
+    machine.run('cmake --install %s; mkdir %s' % (BUILD, machine.path('mute')))
+    machine.run('cd %s; printf "#!/bin/sh\\nexit 1\\n" >systemctl; chmod +x systemctl; ln -s systemctl systemd-tmpfiles'
+                % machine.path('mute'))
+    for call in ('postinst configure', 'postinst configure 1', 'prerm remove', 'postrm remove'):
+        machine.run('PATH=%s:$PATH %s/%s' % (machine.path('mute'), scripts, call))
