@@ -2,10 +2,10 @@
 /* worker/host/prelude.c - the little Python that runs before the script
  *
  * Here:      `fork` as the start method of multiprocessing where the script chooses none,
- *            the memory usage lines, what a forked host must not share with others, and
- * what a child that is forked in a callback must not take along. Nothing here imports a
- * module of the standard library that a script may be named after, and nothing is left in
- * __main__.
+ *            the memory usage lines, what a forked host must not share with others,
+ *            what a child that is forked in a callback must not take along.
+ * Nothing here imports a module of the standard library that a script may be named after,
+ * and nothing is left in __main__.
  */
 #include "host.h"
 

@@ -208,10 +208,8 @@ find_origin(PyObject *stem)
     PyObject *origin = NULL;
 
     finders = finders != NULL ? PySequence_Tuple(finders) : PyTuple_New(0);
-    for (Py_ssize_t i = 0; finders != NULL && spec == Py_None; i++) {
-        if (i == PyTuple_GET_SIZE(finders)) {
-            break;
-        }
+    for (Py_ssize_t i = 0;
+         finders != NULL && spec == Py_None && i < PyTuple_GET_SIZE(finders); i++) {
         Py_SETREF(spec, ask_finder(PyTuple_GET_ITEM(finders, i), stem));
     }
     if (finders != NULL && spec != NULL) {

@@ -358,11 +358,17 @@ opb_host_switch(struct opb_slot *slot, uint32_t id)
 }
 
 void
+opb_kill_group(pid_t pid, int signal_number)
+{
+    if (kill(-pid, signal_number) != 0) {
+        (void)kill(pid, signal_number); /* between fork and setsid; else it is dead */
+    }
+}
+
+void
 opb_host_kill(struct opb_host *host, int signal_number)
 {
-    if (kill(-host->pid, signal_number) != 0) {
-        (void)kill(host->pid, signal_number); /* between fork and setsid; else it is dead */
-    }
+    opb_kill_group(host->pid, signal_number);
 }
 
 void

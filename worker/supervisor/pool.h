@@ -353,6 +353,8 @@ void opb_host_start_next(struct opb_slot *slot);
 /* Puts the next host into the slot; the one that was there has lost its place. */
 void opb_host_switch(struct opb_slot *slot, uint32_t id);
 void opb_host_kill(struct opb_host *host, int signal_number);
+/* The same of a process that leads a group, and has not been reaped: its id is its own. */
+void opb_kill_group(pid_t pid, int signal_number);
 /* SIGKILL, and the reason that the node is told. */
 void opb_host_replace(struct opb_host *host, const char *reason);
 /* Passes a lane. Lends fd. OPB_LATE: the host does not take it now. */

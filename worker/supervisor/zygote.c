@@ -111,15 +111,6 @@ remember(struct opb_zygote *zygote, pid_t pid)
     }
 }
 
-/* Not reaped: the id is still its own. */
-static void
-kill_group(pid_t pid)
-{
-    if (kill(-pid, SIGKILL) != 0) {
-        (void)kill(pid, SIGKILL); /* between fork and setsid; else it is dead */
-    }
-}
-
 static void
 end_run(struct run *run)
 {
@@ -128,7 +119,7 @@ end_run(struct run *run)
         (void)kill(run->pid, SIGKILL); /* not reaped: the id is still its own */
     }
     else {
-        kill_group(run->pid); /* it has forked no host */
+        opb_kill_group(run->pid, SIGKILL); /* likewise; it has forked no host */
     }
     run->zygote->run = NULL;
     run->zygote = NULL;
@@ -513,7 +504,7 @@ kill_what_is_left(struct opb_zygote *zygote)
 {
     for (uint32_t i = 0; i < zygote->ended_count; i++) {
         if (is_our_child(zygote->ended[i])) {
-            kill_group(zygote->ended[i]); /* killed, and about to be reaped */
+            opb_kill_group(zygote->ended[i], SIGKILL); /* about to be reaped */
         }
         else {
             opb_kill_left_by_zygote(zygote->node->pool, zygote->ended[i]);
